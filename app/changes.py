@@ -1,0 +1,482 @@
+"""The ledger: every statement, correction and retraction, numbered, chained by digest, never changed.
+
+Database triggers refuse UPDATE and DELETE of its rows. Whoever calls `append` holds the write
+lock, so `seq` has no gaps and commits in its own order.
+"""
+
+import hashlib
+from collections.abc import Collection, Iterator, Sequence
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from typing import Any, NamedTuple
+
+import sqlalchemy as sa
+from pydantic import BaseModel
+from pydantic import Field as Described
+from sqlalchemy.orm import aliased
+from sqlmodel import Field, Session, SQLModel, col, select
+
+from app.db import TextEnum, UTCDateTime, canonical_json, utc_now
+from app.errors import NotFound, refused
+from app.fields import MAX_SEQ, Instant, instant_text
+from app.sources import Source, SourceBrief
+from app.statements import (
+    Line,
+    LineEntry,
+    Stated,
+    Statement,
+    StatementRelation,
+    StatementView,
+    statement_view,
+)
+from app.vocabulary import Action, Component, Firmness, Kind, Reliability
+
+NO_DIGEST = "0" * 64
+"""Digest of the empty record: what the first entry is chained to."""
+
+
+class Change(SQLModel, table=True):
+    """An entry of the ledger."""
+
+    seq: int = Field(sa_type=sa.BigInteger, primary_key=True)
+    action: Action = Field(sa_type=TextEnum(Action))
+    recorded_at: datetime = Field(sa_type=UTCDateTime, index=True)
+    recorded_by_id: str = Field(sa_type=sa.String(40))
+    recorded_by_name: str = Field(sa_type=sa.String(100))
+    reason: str | None = Field(sa_type=sa.Text)
+    replaces: int | None = Field(sa_type=sa.BigInteger, foreign_key="change.seq", unique=True)
+    chain: int = Field(sa_type=sa.BigInteger, index=True)
+    """Seq of the first entry of its chain of corrections: its own, when it is a statement."""
+    digest: str = Field(sa_type=sa.String(64))
+
+
+class Recorder(BaseModel):
+    """Who recorded an entry: the public id and the name of the API key."""
+
+    id: str
+    name: str
+
+
+class ChangeView(BaseModel):
+    """An entry of the ledger, as known at the seq that was asked for."""
+
+    seq: int | None = Described(description="Number in the ledger; null only under `dry_run`.")
+    action: Action
+    recorded_at: Instant
+    recorded_by: Recorder
+    reason: str | None
+    replaces: int | None = Described(description="Entry that it corrects or retracts.")
+    replaced_by: int | None = Described(description="Entry that corrected or retracted it.")
+    live: bool = Described(description="Neither corrected nor retracted.")
+    digest: str | None = Described(description="Digest of the chain here; null under `dry_run`.")
+    statement: StatementView | None = Described(description="Null for a retraction.")
+
+
+@dataclass(frozen=True, slots=True)
+class Head:
+    """A state of the record: its last entry's number, instant and digest."""
+
+    seq: int
+    recorded_at: datetime | None
+    digest: str
+
+
+EMPTY = Head(0, None, NO_DIGEST)
+"""The record before its first entry."""
+
+
+@dataclass(frozen=True, slots=True)
+class Draft:
+    """A statement that is about to enter the ledger, with its source and its relations."""
+
+    statement: Statement
+    source: Source
+    relations: tuple[StatementRelation, ...]
+    components: tuple[Component, ...]
+
+
+def head_of(session: Session) -> Head:
+    """Return the newest state of the record."""
+    return _head(session, sa.true())
+
+
+def head_at(session: Session, seq: int, *, parameter: str = "seq") -> Head:
+    """Return the state of the record at entry `seq`; 0 is the empty record.
+
+    Raises the 422 of DESIGN.md 5 when the record is not that long.
+    """
+    if seq == 0:
+        return EMPTY
+    head = _head(session, col(Change.seq) == seq) if seq <= MAX_SEQ else EMPTY
+    if head is EMPTY:
+        raise refused("beyond_head", "The record has no such entry yet.", parameter=parameter)
+    return head
+
+
+def head_known_at(session: Session, instant: datetime, *, parameter: str = "known_at") -> Head:
+    """Return the state of the record at an instant, entries recorded at it included.
+
+    Raises the 422 of DESIGN.md 5 for an instant that is later than both the clock and the newest
+    entry: what will be known then is not known yet.
+    """
+    newest = head_of(session)
+    if instant > utc_now() and (newest.recorded_at is None or instant > newest.recorded_at):
+        raise refused("in_the_future", "What is known then is not known yet.", parameter=parameter)
+    return _head(session, col(Change.recorded_at) <= instant)
+
+
+def first_recorded_at(session: Session) -> datetime | None:
+    """Return the instant of the first entry, or None while the record is empty."""
+    return session.exec(select(Change.recorded_at).where(Change.seq == 1)).first()
+
+
+def _head(session: Session, where: sa.ColumnElement[bool]) -> Head:
+    query = select(Change.seq, Change.recorded_at, Change.digest).where(where)
+    row = session.exec(query.order_by(col(Change.seq).desc()).limit(1)).first()
+    return EMPTY if row is None else Head(*row)
+
+
+def next_instant(head: Head) -> datetime:
+    """Return the instant of an entry recorded now: later than the head's, whatever the clock does."""
+    now = utc_now()
+    if head.recorded_at is None:
+        return now
+    return max(now, head.recorded_at + timedelta(microseconds=1))
+
+
+def append(
+    session: Session,
+    head: Head,
+    change: Change,
+    draft: Draft | None,
+) -> Head:
+    """Add `change`, and the statement that it brings, after `head`; return the new head.
+
+    Sets `seq`, `chain` and `digest`. The caller holds the write lock and has set `recorded_at`.
+    """
+    change.seq = head.seq + 1
+    change.chain = change.chain or change.seq
+    statement = source = None
+    relations: tuple[StatementRelation, ...] = ()
+    if draft is not None:
+        statement, source, relations = draft.statement, draft.source, draft.relations
+        statement.seq = change.seq
+        for relation in relations:
+            relation.seq = change.seq
+    change.digest = next_digest(head.digest, entry_document(change, statement, relations, source))
+    session.add(change)
+    session.flush()
+    if draft is not None and statement is not None:
+        session.add(statement)
+        session.flush()
+        session.add_all(relations)
+        session.add_all(enter_lines(session, statement, draft.components, change.chain))
+        session.flush()
+    return Head(change.seq, change.recorded_at, change.digest)
+
+
+def enter_lines(
+    session: Session, statement: Statement, components: Sequence[Component], chain: int
+) -> Iterator[LineEntry]:
+    """Yield the places that a statement takes in its lines; a line that is new is made."""
+    for component in components:
+        line = session.exec(
+            select(Line).where(
+                Line.country_code == statement.country_code,
+                Line.component == component,
+                Line.voice == statement.voice,
+            )
+        ).first()
+        if line is None:
+            newest = session.exec(select(sa.func.max(Line.id))).one() or 0
+            line = Line(
+                id=newest + 1,
+                country_code=statement.country_code,
+                component=component,
+                voice=statement.voice,
+            )
+            session.add(line)
+            session.flush()
+        yield LineEntry(
+            line_id=line.id,
+            seq=statement.seq,
+            effective_on=statement.effective_on,
+            is_withdrawal=statement.firmness == "withdrawn",
+            chain=chain,
+        )
+
+
+def next_digest(previous: str, document: dict[str, Any]) -> str:
+    """Return the digest of an entry: SHA-256 over the previous digest and its canonical JSON."""
+    return hashlib.sha256((previous + canonical_json(document)).encode()).hexdigest()
+
+
+def entry_document(change: Any, statement: Any, relations: Sequence[Any], source: Any) -> dict[str, Any]:
+    """Return what an entry's digest covers: every stored value, its source's included.
+
+    Takes rows or objects; days and instants become ISO 8601 text.
+    """
+    document = {
+        "seq": change.seq,
+        "action": change.action,
+        "recorded_at": instant_text(change.recorded_at),
+        "recorded_by": {"id": change.recorded_by_id, "name": change.recorded_by_name},
+        "reason": change.reason,
+        "replaces": change.replaces,
+        "chain": change.chain,
+        "statement": None,
+    }
+    if statement is not None:
+        fields = {name: getattr(statement, name) for name in STATEMENT_FIELDS}
+        for name in ("stated_earliest_on", "stated_latest_on", "effective_on"):
+            fields[name] = fields[name] and fields[name].isoformat()
+        fields["relates_to"] = sorted([each.target_seq, each.relation] for each in relations)
+        fields["source"] = {name: getattr(source, name) for name in SOURCE_FIELDS}
+        document["statement"] = fields
+    return document
+
+
+STATEMENT_FIELDS = tuple(name for name in Statement.model_fields if name not in ("seq", "source_id"))
+SOURCE_FIELDS = ("id", "url", "title", "publisher", "published_on", "reliability", "notes")
+
+
+def stated_by(
+    session: Session,
+    seq: int,
+    countries: Collection[str] | None = None,
+    *where: sa.ColumnElement[bool],
+) -> list[Stated]:
+    """Return the statements recorded by `seq`, live or not, in the order of the ledger.
+
+    `countries` narrows them to some countries, None means all; `where` narrows further.
+    `replaced_by` is as of today's record: `Stated.is_live` compares it with a seq.
+    """
+    later = aliased(Change)
+    query = (
+        sa.select(
+            *(column for column in sa.inspect(Statement).columns),
+            col(Change.chain),
+            col(later.seq).label("replaced_by"),
+            col(Source.title).label("source_title"),
+            col(Source.publisher).label("source_publisher"),
+            col(Source.url).label("source_url"),
+            col(Source.published_on).label("source_published_on"),
+        )
+        .join(Change, col(Change.seq) == col(Statement.seq))
+        .join(Source, col(Source.id) == col(Statement.source_id))
+        .outerjoin(later, col(later.replaces) == col(Statement.seq))
+        .where(col(Statement.seq) <= seq, *where)
+        .order_by(col(Statement.seq))
+    )
+    related = sa.select(StatementRelation).where(col(StatementRelation.seq) <= seq)
+    if countries is not None:
+        query = query.where(col(Statement.country_code).in_(countries))
+        of_countries = sa.select(col(Statement.seq)).where(col(Statement.country_code).in_(countries))
+        related = related.where(col(StatementRelation.seq).in_(of_countries))
+    relations: dict[int, list[StatementRelation]] = {}
+    for relation in session.scalars(
+        related.order_by(
+            col(StatementRelation.seq),
+            col(StatementRelation.target_seq),
+            col(StatementRelation.relation),
+        )
+    ):
+        relations.setdefault(relation.seq, []).append(relation)
+    return [
+        Stated(
+            seq=row.seq,
+            chain=row.chain,
+            replaced_by=row.replaced_by,
+            row=row,
+            source=SourceBrief(
+                id=row.source_id,
+                title=row.source_title,
+                publisher=row.source_publisher,
+                url=row.source_url,
+                published_on=row.source_published_on,
+            ),
+            relations=tuple(relations.get(row.seq, ())),
+        )
+        for row in session.execute(query)
+    ]
+
+
+@dataclass(frozen=True, slots=True)
+class LedgerFilter:
+    """Which entries are wanted; values of one field widen, fields narrow each other.
+
+    An entry matches by its statement, or by the statement that it replaces.
+    """
+
+    countries: Collection[str] | None = None
+    components: tuple[Component, ...] = ()
+    sources: tuple[int, ...] = ()
+    actions: tuple[Action, ...] = ()
+
+    def condition(self) -> sa.ColumnElement[bool]:
+        """Return the filter as a condition on `Change`."""
+        conditions: list[sa.ColumnElement[bool]] = []
+        if self.countries is not None:
+            conditions.append(col(Statement.country_code).in_(self.countries))
+        if self.sources:
+            conditions.append(col(Statement.source_id).in_(self.sources))
+        if self.components:
+            in_lines = (
+                sa.select(col(LineEntry.seq))
+                .join(Line, col(Line.id) == col(LineEntry.line_id))
+                .where(col(Line.component).in_(self.components), col(LineEntry.seq) == col(Statement.seq))
+            )
+            conditions.append(sa.exists(in_lines.correlate(Statement)))
+        matched: list[sa.ColumnElement[bool]] = []
+        if conditions:
+            own_or_replaced = col(Statement.seq).in_((col(Change.seq), col(Change.replaces)))
+            statement = sa.select(col(Statement.seq)).where(own_or_replaced, *conditions)
+            matched.append(sa.exists(statement.correlate(Change)))
+        if self.actions:
+            matched.append(col(Change.action).in_(self.actions))
+        return sa.and_(sa.true(), *matched)
+
+
+def changes_after(
+    session: Session, after: int, seq: int, limit: int, wanted: LedgerFilter
+) -> list[ChangeView]:
+    """Return at most `limit` wanted entries numbered above `after` and up to `seq`, in order."""
+    query = (
+        select(Change)
+        .where(col(Change.seq) > after, col(Change.seq) <= seq, wanted.condition())
+        .order_by(col(Change.seq))
+        .limit(limit)
+    )
+    return change_views(session, session.exec(query).all(), seq)
+
+
+def count_changes(session: Session, seq: int, wanted: LedgerFilter) -> int:
+    """Return how many wanted entries there are up to `seq`."""
+    query = select(sa.func.count()).select_from(Change)
+    return session.exec(query.where(col(Change.seq) <= seq, wanted.condition())).one()
+
+
+class Move(NamedTuple):
+    """An entry that moves a country's statements: one row for each country that it touches."""
+
+    seq: int
+    action: Action
+    replaces: int | None
+    country: str
+
+
+def moves_between(session: Session, after: int, until: int, countries: Collection[str] | None) -> list[Move]:
+    """Return what the entries after `after` and up to `until` move, in order.
+
+    `countries` narrows them to some countries, None means all.
+    """
+    query = (
+        sa.select(col(Change.seq), col(Change.action), col(Change.replaces), col(Statement.country_code))
+        .join(Statement, col(Statement.seq).in_((col(Change.seq), col(Change.replaces))))
+        .where(col(Change.seq) > after, col(Change.seq) <= until)
+        .order_by(col(Change.seq), col(Statement.country_code))
+    )
+    if countries is not None:
+        query = query.where(col(Statement.country_code).in_(countries))
+    return [Move(*row) for row in session.execute(query)]
+
+
+def get_change(session: Session, entry: int, seq: int) -> ChangeView:
+    """Return one entry as known at `seq`; raise `NotFound` if there is none by then."""
+    change = session.get(Change, entry) if entry <= seq else None
+    if change is None:
+        raise NotFound("The record has no such entry; /v1/changes lists them all.")
+    return change_views(session, [change], seq)[0]
+
+
+def change_views(session: Session, changes: Sequence[Change], seq: int) -> list[ChangeView]:
+    """Return entries as clients see them, `live` and `replaced_by` as known at `seq`."""
+    seqs = [change.seq for change in changes]
+    statements = {
+        stated.seq: stated for stated in stated_by(session, seq, None, col(Statement.seq).in_(seqs))
+    }
+    replaced = dict(
+        session.execute(
+            sa.select(col(Change.replaces), col(Change.seq)).where(
+                col(Change.replaces).in_(seqs), col(Change.seq) <= seq
+            )
+        ).all()
+    )
+    return [
+        ChangeView(
+            seq=change.seq,
+            action=change.action,
+            recorded_at=change.recorded_at,
+            recorded_by=Recorder(id=change.recorded_by_id, name=change.recorded_by_name),
+            reason=change.reason,
+            replaces=change.replaces,
+            replaced_by=replaced.get(change.seq),
+            live=change.seq not in replaced,
+            digest=change.digest,
+            statement=statement_view(statements[change.seq]) if change.seq in statements else None,
+        )
+        for change in changes
+    ]
+
+
+class Supported(BaseModel):
+    """A live entry that a source supports."""
+
+    seq: int
+    country: str
+    kind: Kind
+    firmness: Firmness
+    stated_on: str
+
+
+class SourceView(BaseModel):
+    """A source, whole, with what it supports."""
+
+    id: int
+    url: str | None = Described(description="As given.")
+    title: str
+    publisher: str | None
+    published_on: str | None = Described(description="EDTF, as given.")
+    reliability: Reliability = Described(description="Admiralty letter; F = cannot be judged.")
+    notes: str | None
+    recorded_at: Instant
+    recorded_by: Recorder
+    supports: list[Supported] = Described(description="Live entries that rest on it, in order.")
+
+
+def source_view(source: Source, supported: list[Supported]) -> SourceView:
+    """Return a source as clients see it."""
+    return SourceView(
+        id=source.id,
+        url=source.url,
+        title=source.title,
+        publisher=source.publisher,
+        published_on=source.published_on,
+        reliability=source.reliability,
+        notes=source.notes,
+        recorded_at=source.recorded_at,
+        recorded_by=Recorder(id=source.recorded_by_id, name=source.recorded_by_name),
+        supports=supported,
+    )
+
+
+def supported_by(session: Session, seq: int, sources: Collection[int]) -> dict[int, list[Supported]]:
+    """Return the live entries that rest on each of `sources`, as known at `seq`."""
+    later = aliased(Change)
+    query = (
+        select(Statement)
+        .outerjoin(later, (col(later.replaces) == col(Statement.seq)) & (col(later.seq) <= seq))
+        .where(col(later.seq).is_(None), col(Statement.source_id).in_(sources), col(Statement.seq) <= seq)
+        .order_by(col(Statement.seq))
+    )
+    found: dict[int, list[Supported]] = {}
+    for row in session.exec(query):
+        supported = Supported(
+            seq=row.seq,
+            country=row.country_code,
+            kind=row.kind,
+            firmness=row.firmness,
+            stated_on=row.stated_on,
+        )
+        found.setdefault(row.source_id, []).append(supported)
+    return found

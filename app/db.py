@@ -1,0 +1,203 @@
+"""The database: connections, transactions, the write lock, and column types that both databases share."""
+
+import json
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from datetime import UTC, datetime
+from enum import StrEnum
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import sqlalchemy as sa
+from alembic import command
+from alembic.config import Config
+from alembic.runtime.migration import MigrationContext
+from alembic.script import ScriptDirectory
+from sqlalchemy import event
+from sqlalchemy.engine import URL, Connection, Dialect, Engine, make_url
+from sqlalchemy.types import TypeDecorator
+from sqlmodel import Session, SQLModel
+
+from app.errors import Busy
+from app.settings import Settings
+
+ROOT = Path(__file__).resolve().parent.parent
+WRITE_LOCK = 0x7C0A117104  # PostgreSQL advisory lock of everyone who writes to the record
+SERIALISED = "tracker_writing"
+
+SQLModel.metadata.naming_convention = {
+    "ix": "%(table_name)s_%(column_0_N_name)s_idx",
+    "uq": "%(table_name)s_%(column_0_N_name)s_key",
+    "fk": "%(table_name)s_%(column_0_N_name)s_fkey",
+    "pk": "%(table_name)s_pkey",
+}
+
+
+clock: Callable[[], datetime] = partial(datetime.now, UTC)
+"""Where the current instant comes from; tests set it."""
+
+
+def utc_now() -> datetime:
+    """Return the current instant, aware, in UTC: the only place where the clock is read."""
+    return clock()
+
+
+class UTCDateTime(TypeDecorator[datetime]):
+    """An aware UTC instant; SQLite would otherwise hand it back naive."""
+
+    impl = sa.DateTime(timezone=True)
+    cache_ok = True
+
+    def process_bind_param(self, value: datetime | None, dialect: Dialect) -> datetime | None:
+        if value is not None and value.tzinfo is None:
+            raise ValueError("naive datetime")
+        return value and value.astimezone(UTC)
+
+    def process_result_value(self, value: datetime | None, dialect: Dialect) -> datetime | None:
+        if value is None:
+            return None
+        return value.replace(tzinfo=UTC) if value.tzinfo is None else value.astimezone(UTC)
+
+
+class TextEnum(TypeDecorator[StrEnum]):
+    """A vocabulary word kept as text: a new word needs no migration on either database."""
+
+    impl = sa.String(40)
+    cache_ok = True
+
+    def __init__(self, words: type[StrEnum]) -> None:
+        super().__init__()
+        self.words = words
+
+    def process_result_value(self, value: str | None, dialect: Dialect) -> StrEnum | None:
+        return None if value is None else self.words(value)
+
+
+class JSONText(TypeDecorator[Any]):
+    """A JSON value kept as canonical text, so that both databases hold the same bytes."""
+
+    impl = sa.Text()
+    cache_ok = True
+
+    def process_bind_param(self, value: Any, dialect: Dialect) -> str | None:
+        return None if value is None else canonical_json(value)
+
+    def process_result_value(self, value: str | None, dialect: Dialect) -> Any:
+        return None if value is None else json.loads(value)
+
+
+def canonical_json(value: object) -> str:
+    """Return the one spelling of a JSON value: sorted keys, no blanks, UTF-8 as it is (cf. RFC 8785)."""
+    return json.dumps(value, ensure_ascii=False, sort_keys=True, separators=(",", ":"))
+
+
+class Database:
+    """One database: where it is, and the two ways of using it.
+
+    `reading` gives a snapshot; `writing` gives the write lock and one transaction. Reading never
+    waits for writing.
+    """
+
+    def __init__(self, settings: Settings) -> None:
+        self.url = database_url(settings)
+        self.write_wait = settings.write_wait_seconds
+        self.is_embedded = self.url.get_backend_name() == "sqlite"
+        self.engine = make_engine(self.url, self.write_wait)
+        self._writer = threading.Lock()
+
+    @contextmanager
+    def reading(self) -> Iterator[Session]:
+        """Give a session that sees one state of the record throughout."""
+        engine = self.engine
+        if not self.is_embedded:
+            engine = engine.execution_options(isolation_level="REPEATABLE READ", postgresql_readonly=True)
+        with Session(engine) as session:
+            yield session
+
+    @contextmanager
+    def writing(self) -> Iterator[Session]:
+        """Give a session under the write lock; it commits on leaving, rolls back on any error.
+
+        Raises `Busy` when the lock is not had in time. The lock of this process comes before the
+        database's, because SQLite's own waiting is not fair.
+        """
+        if not self._writer.acquire(timeout=self.write_wait):
+            raise Busy(headers={"Retry-After": "2"})
+        try:
+            engine = self.engine.execution_options(**{SERIALISED: True})
+            with Session(engine, expire_on_commit=False) as session, session.begin():
+                if not self.is_embedded:
+                    wait = int(self.write_wait * 1000)
+                    session.execute(sa.text(f"SET LOCAL lock_timeout = {wait}"))
+                    session.execute(sa.select(sa.func.pg_advisory_xact_lock(WRITE_LOCK)))
+                yield session
+        finally:
+            self._writer.release()
+
+    def migrate(self, revision: str = "head") -> None:
+        """Bring the schema to `revision`; several processes may do so at once (see migrations/env.py)."""
+        if self.is_embedded and self.url.database:
+            Path(self.url.database).parent.mkdir(parents=True, exist_ok=True)
+        with self.engine.connect() as connection:
+            config = alembic_config()
+            config.attributes["connection"] = connection
+            current = MigrationContext.configure(connection).get_current_revision()
+            connection.rollback()
+            if revision == "head" or current is None or revision > current:
+                command.upgrade(config, revision)
+            else:
+                command.downgrade(config, revision)
+
+    def schema_is_current(self) -> bool:
+        """Tell whether the schema is the one that this release was written for."""
+        head = ScriptDirectory.from_config(alembic_config()).get_current_head()
+        with self.engine.connect() as connection:
+            return MigrationContext.configure(connection).get_current_revision() == head
+
+    def close(self) -> None:
+        """Close every connection; SQLite then moves its write-ahead log into the file."""
+        self.engine.dispose()
+
+
+def alembic_config() -> Config:
+    """Return Alembic's configuration, kept in pyproject.toml."""
+    return Config(toml_file=ROOT / "pyproject.toml")
+
+
+def database_url(settings: Settings) -> URL:
+    """Return where the record is kept; a bare `postgresql://` means the driver that we ship."""
+    url = make_url(settings.database_url)
+    if url.drivername in ("postgresql", "postgres"):
+        url = url.set(drivername="postgresql+psycopg")
+    return url
+
+
+def make_engine(url: URL, write_wait: float = 5.0) -> Engine:
+    """Return an engine whose transactions begin as this product needs them to."""
+    if url.get_backend_name() != "sqlite":
+        return sa.create_engine(
+            url,
+            pool_pre_ping=True,
+            connect_args={"options": "-c timezone=UTC -c idle_in_transaction_session_timeout=60000"},
+        )
+    engine = sa.create_engine(url, connect_args={"check_same_thread": False})
+
+    @event.listens_for(engine, "connect")
+    def prepare(connection: Any, _: object) -> None:
+        # Python would begin transactions by itself, and never with the lock that a writer needs.
+        connection.isolation_level = None
+        connection.execute(f"PRAGMA busy_timeout = {int(write_wait * 1000)}")
+        if connection.execute("PRAGMA journal_mode = WAL").fetchone()[0] not in ("wal", "memory"):
+            raise RuntimeError("SQLite cannot keep a write-ahead log here (a network file system?)")
+        connection.execute("PRAGMA synchronous = FULL")  # an acknowledged write survives power loss
+        connection.execute("PRAGMA foreign_keys = ON")
+
+    @event.listens_for(engine, "begin")
+    def begin(connection: Connection) -> None:
+        # A deferred transaction that reads and then writes fails at once when another one wrote.
+        serialised = connection.get_execution_options().get(SERIALISED)
+        connection.exec_driver_sql("BEGIN IMMEDIATE" if serialised else "BEGIN")
+
+    return engine

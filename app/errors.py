@@ -1,0 +1,313 @@
+"""Failures as RFC 9457 problem details: one class each, carrying its status and its stable type."""
+
+import re
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from typing import Any, ClassVar
+
+from fastapi import FastAPI, Request, Response
+from fastapi.exceptions import RequestValidationError
+from pydantic import BaseModel, ConfigDict, Field
+from pydantic_core import ErrorDetails
+from sqlalchemy.exc import InterfaceError, OperationalError
+from sqlalchemy.exc import TimeoutError as PoolTimeout
+from starlette.exceptions import HTTPException
+from starlette.routing import Match
+
+MEDIA_TYPE = "application/problem+json"
+
+
+@dataclass(frozen=True, slots=True)
+class Fault:
+    """One thing wrong with a request: where, a stable code, and a message that tells the cure.
+
+    `pointer` is a JSON Pointer (RFC 6901) into the body, `parameter` the name of a query or path
+    parameter; exactly one of them is given. `row` and `column` name the place in bulk input.
+    """
+
+    code: str
+    message: str
+    pointer: str | None = None
+    parameter: str | None = None
+    row: int | None = None
+    column: str | None = None
+
+
+class TrackerError(Exception):
+    """Base of every expected failure.
+
+    `code` ends up in the problem's `type`; clients branch on it, so it is never renamed.
+    """
+
+    status: ClassVar[int] = 500
+    code: ClassVar[str] = "internal"
+    title: ClassVar[str] = "Something went wrong on our side"
+    cure: ClassVar[str] = "Try again; if it stays, report the request id in `instance`."
+
+    def __init__(
+        self,
+        detail: str = "",
+        faults: Iterable[Fault] = (),
+        headers: Mapping[str, str] | None = None,
+        **links: str,
+    ) -> None:
+        super().__init__(detail or self.title)
+        self.detail = detail
+        self.faults = list(faults)
+        self.headers = dict(headers or {})
+        self.links = links
+
+
+class NotFound(TrackerError):
+    """The URL names something that is not there."""
+
+    status = 404
+    code = "not-found"
+    title = "Not found"
+    cure = "Check the path against /docs."
+
+
+class MethodNotAllowed(TrackerError):
+    """The path exists, but not for this method."""
+
+    status = 405
+    code = "method-not-allowed"
+    title = "Method not allowed"
+    cure = "Use one of the methods in the `Allow` header; the record is corrected by POSTs, never edited."
+
+
+class NotAcceptable(TrackerError):
+    """The answer cannot be given in the format asked for."""
+
+    status = 406
+    code = "not-acceptable"
+    title = "Not acceptable"
+    cure = "Ask for JSON, CSV or NDJSON, by `Accept` or `?format=`."
+
+
+class Unauthenticated(TrackerError):
+    """There is no key, or it is wrong, expired or revoked."""
+
+    status = 401
+    code = "unauthenticated"
+    title = "A valid API key is needed"
+    cure = "Send `Authorization: Bearer <key>`; keys are made with `coalition keys create`."
+
+
+class Forbidden(TrackerError):
+    """The key is good, but its scope does not reach that far."""
+
+    status = 403
+    code = "forbidden"
+    title = "This key may not do that"
+    cure = "Correct your own entries, or use a key with the scope `curate`."
+
+
+class Duplicate(TrackerError):
+    """The same statement from the same source is in the record already."""
+
+    status = 409
+    code = "duplicate"
+    title = "Already recorded"
+    cure = "Nothing needs doing: `existing` links to the entry that holds it."
+
+
+class NotLive(TrackerError):
+    """The entry has been corrected or retracted, or holds no statement."""
+
+    status = 409
+    code = "not-live"
+    title = "That entry is no longer live"
+    cure = "Work on the entry that `replaced_by` links to."
+
+
+class TooLarge(TrackerError):
+    """The body is larger than the server takes."""
+
+    status = 413
+    code = "too-large"
+    title = "Body too large"
+    cure = "Send less at a time."
+
+
+class UnsupportedMediaType(TrackerError):
+    """The body comes in a format or an encoding that the server does not read."""
+
+    status = 415
+    code = "unsupported-media-type"
+    title = "Unsupported media type"
+    cure = "Send uncompressed UTF-8 with the `Content-Type` that the detail names."
+
+
+class Invalid(TrackerError):
+    """The request is understood and wrong; `errors` names each fault and its cure."""
+
+    status = 422
+    code = "invalid"
+    title = "The request is not valid"
+    cure = "Mend what `errors` names and send it again; nothing was written."
+
+
+class Busy(TrackerError):
+    """The database did not answer in time."""
+
+    status = 503
+    code = "busy"
+    title = "The record is busy"
+    cure = "Nothing was written; try again after `Retry-After` seconds."
+
+
+class ProblemError(BaseModel):
+    """One fault of a request."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    pointer: str | None = Field(default=None, description="JSON Pointer into the body.")
+    parameter: str | None = Field(default=None, description="Name of the query or path parameter.")
+    row: int | None = Field(default=None, description="Line of the input, for bulk requests.")
+    column: str | None = Field(default=None, description="Column of the input, for bulk CSV.")
+    code: str = Field(description="Stable code of the fault.")
+    message: str = Field(description="What is wrong and what to do about it.")
+
+
+class Problem(BaseModel):
+    """Problem details (RFC 9457)."""
+
+    model_config = ConfigDict(
+        json_schema_extra={
+            "examples": [
+                {
+                    "type": "/problems/invalid",
+                    "title": "The request is not valid",
+                    "status": 422,
+                    "detail": "1 fault: /firmness.",
+                    "errors": [
+                        {
+                            "pointer": "/firmness",
+                            "code": "enum",
+                            "message": "Input should be 'considering', 'signalled', …",
+                        }
+                    ],
+                }
+            ]
+        }
+    )
+
+    type: str = Field(description="Stable URI of the problem's type; it opens an explanation.")
+    title: str = Field(description="The type in a few words.")
+    status: int = Field(description="The HTTP status.")
+    detail: str | None = Field(default=None, description="What happened this time.")
+    errors: list[ProblemError] | None = Field(default=None, description="Each fault of the request.")
+    existing: str | None = Field(default=None, description="Link to what is recorded already.")
+    replaced_by: str | None = Field(default=None, description="Link to the entry that replaced it.")
+
+
+def every_error() -> list[type[TrackerError]]:
+    """Return every kind of failure that clients can meet, `internal` first."""
+    found = [TrackerError]
+    for error in found:
+        found.extend(error.__subclasses__())
+    return found
+
+
+def problem(error: TrackerError) -> Response:
+    """Render a failure as a problem answer; it echoes no input."""
+    body = Problem(
+        type=f"/problems/{error.code}",
+        title=error.title,
+        status=error.status,
+        detail=error.detail or error.cure,
+        errors=[
+            ProblemError(
+                pointer=fault.pointer,
+                parameter=fault.parameter,
+                row=fault.row,
+                column=fault.column,
+                code=fault.code,
+                message=fault.message,
+            )
+            for fault in error.faults
+        ]
+        or None,
+        **error.links,
+    )
+    headers = {"Cache-Control": "no-store"} | error.headers
+    return Response(body.model_dump_json(exclude_none=True), error.status, headers, media_type=MEDIA_TYPE)
+
+
+def faults_of(details: Iterable[ErrorDetails | Mapping[str, Any]]) -> list[Fault]:
+    """Translate Pydantic's errors; the input itself is never repeated (it may not be encodable)."""
+    faults = []
+    for detail in details:
+        place, *path = detail["loc"] or ("body",)
+        code, message = str(detail["type"]), str(detail["msg"]).removeprefix("Value error, ")
+        if code == "extra_forbidden":
+            code, message = "unknown", "There is no such field; check its spelling."
+        elif code == "missing":
+            message = "This is required."
+        if place in ("query", "path", "header"):
+            name = str(path[0]) if path else str(place)
+            if code == "unknown":
+                message = "There is no such parameter; check its spelling."
+            faults.append(Fault(code, message, parameter=name))
+        else:
+            faults.append(Fault(code, message, pointer=pointer_of(path)))
+    return faults
+
+
+def pointer_of(path: Iterable[object]) -> str:
+    """Return the JSON Pointer (RFC 6901) of a path into a document; the whole document is ''."""
+    steps = (str(step).replace("~", "~0").replace("/", "~1") for step in path)
+    return re.sub(r"[^\x20-\x7e]", "?", "".join(f"/{step}" for step in steps))[:200]
+
+
+def invalid(faults: list[Fault]) -> Invalid:
+    """Build the 422 that lists `faults`, its detail naming where they are."""
+    places = ", ".join(dict.fromkeys(f.parameter or f.pointer or "the body" for f in faults))
+    return Invalid(f"{len(faults)} fault{'s'[: len(faults) > 1]}: {places[:300]}.", faults)
+
+
+def refused(code: str, message: str, *, pointer: str | None = None, parameter: str | None = None) -> Invalid:
+    """Build the 422 for a single fault."""
+    return invalid([Fault(code, message, pointer=pointer, parameter=parameter)])
+
+
+def install_error_handlers(app: FastAPI) -> None:
+    """Make every failure of `app` leave as a problem, the framework's own included."""
+
+    @app.exception_handler(TrackerError)
+    async def expected(_: Request, error: TrackerError) -> Response:
+        return problem(error)
+
+    @app.exception_handler(RequestValidationError)
+    async def badly_formed(_: Request, error: RequestValidationError) -> Response:
+        return problem(invalid(faults_of(error.errors())))
+
+    @app.exception_handler(HTTPException)
+    async def of_the_framework(request: Request, error: HTTPException) -> Response:
+        if error.status_code == 405:
+            allow = ", ".join(sorted(allowed_methods(request)))
+            return problem(MethodNotAllowed(headers={"Allow": allow}))
+        if error.status_code == 404:
+            return problem(NotFound("Nothing is at this path; /docs lists what is."))
+        return problem(refused("malformed", "The request could not be read.", pointer=""))
+
+    @app.exception_handler(OperationalError)
+    @app.exception_handler(InterfaceError)
+    @app.exception_handler(PoolTimeout)
+    async def database_away(_: Request, __: Exception) -> Response:
+        return problem(Busy(headers={"Retry-After": "2"}))
+
+    @app.exception_handler(Exception)
+    async def unexpected(_: Request, __: Exception) -> Response:
+        return problem(TrackerError())
+
+
+def allowed_methods(request: Request) -> set[str]:
+    """Return every method that some route takes at the request's path (RFC 9110, `Allow`)."""
+    methods: set[str] = set()
+    for method in ("GET", "HEAD", "POST"):
+        scope = dict(request.scope, method="GET" if method == "HEAD" else method)
+        if any(route.matches(scope)[0] is Match.FULL for route in request.app.routes):
+            methods.add(method)
+    return methods

@@ -1,0 +1,157 @@
+"""What the fields of a request may hold: texts, whole numbers, dates of the world, web addresses."""
+
+import re
+from datetime import UTC, date, datetime
+from typing import Annotated, Any
+from urllib.parse import urlsplit, urlunsplit
+
+from pydantic import AfterValidator, BeforeValidator, Field, PlainSerializer
+from pydantic_core import PydanticCustomError
+from url_normalize import url_normalize
+
+from app.dates import BadDate, parse_day, parse_edtf
+
+MAX_SEQ = 2**63 - 1
+"""The largest number that either database keeps as a key."""
+_TRACKING = re.compile(r"utm_.*|fbclid|gclid", re.IGNORECASE)
+# Blanks are refused rather than mended, so that the URL shown is the URL given.
+_URL = re.compile(r"https?://[^\s\x00-\x20\x7f-\x9f\\\"<>^`{|}]+", re.IGNORECASE)
+_FORBIDDEN = re.compile(r"[\x00-\x1f\x7f-\x9f\u2028\u2029\ud800-\udfff\ufffe\uffff]")
+_FORBIDDEN_IN_LINES = re.compile(r"[\x00-\x09\x0b-\x1f\x7f-\x9f\u2028\u2029\ud800-\udfff\ufffe\uffff]")
+
+
+def _one_line(text: str) -> str:
+    if _FORBIDDEN.search(text):
+        raise PydanticCustomError(
+            "control_character",
+            "Control characters and lone surrogates are not allowed; remove them.",
+        )
+    return _not_blank(text)
+
+
+def _lines(text: str) -> str:
+    if _FORBIDDEN_IN_LINES.search(text):
+        raise PydanticCustomError(
+            "control_character",
+            "Control characters other than line feeds, and lone surrogates, are not allowed; remove them.",
+        )
+    return _not_blank(text)
+
+
+def _not_blank(text: str) -> str:
+    if not text.strip():
+        raise PydanticCustomError("blank", "Say something, or leave the field out.")
+    return text
+
+
+def _edtf(text: str) -> str:
+    try:
+        return parse_edtf(text).text
+    except BadDate as error:
+        raise PydanticCustomError(error.code, "{why}", {"why": str(error)}) from None
+
+
+def _web_address(text: str) -> str:
+    try:
+        canonical_url(text)
+    except ValueError as error:
+        raise PydanticCustomError("bad_url", "{why}", {"why": str(error)}) from None
+    return text
+
+
+Line = Annotated[str, AfterValidator(_one_line)]
+"""Text without control characters or lone surrogates, not blank."""
+Text = Annotated[str, AfterValidator(_lines)]
+"""The same, but line feeds are allowed."""
+EdtfText = Annotated[str, AfterValidator(_edtf)]
+"""A date of the world, EDTF level 1 (DESIGN.md 3.1), kept as written."""
+Url = Annotated[str, Field(max_length=2000), AfterValidator(_web_address)]
+"""An http(s) address that a reader can open, kept as given."""
+
+
+def _whole(value: Any) -> Any:
+    if type(value) is not int and value is not None:
+        raise PydanticCustomError("int_type", "Give a whole number, without quotes or a fraction.")
+    return value
+
+
+Whole = Annotated[int, BeforeValidator(_whole)]
+"""A whole number: JSON's `5`, neither `5.0` nor `"5"` nor `true`."""
+
+
+def canonical_url(url: str) -> str:
+    """Return the one spelling of `url` under which a source is found again.
+
+    Lower-case scheme and host, no default port, no fragment, dot segments resolved, no `utm_*`,
+    `fbclid`, `gclid`; the order of the other parameters is kept, since it may matter. Raises
+    ValueError, with the cure, for what no reader could open: another scheme, blanks, credentials.
+    """
+    if not _URL.fullmatch(url):
+        raise ValueError("Give an http:// or https:// address without blanks or control characters.")
+    parts = urlsplit(url)
+    if parts.username is not None or parts.password is not None:
+        raise ValueError("Take the user name and password out of the address.")
+    if not parts.hostname or (parts.port is not None and parts.port == 0):
+        raise ValueError("The address names no host that could be opened.")
+    kept = [pair for pair in parts.query.split("&") if not _TRACKING.fullmatch(pair.split("=")[0])]
+    bare = urlunsplit((parts.scheme, parts.netloc, parts.path, "&".join(kept), ""))
+    normal = url_normalize(bare)
+    if not normal:
+        raise ValueError("The address cannot be read.")
+    return str(normal)
+
+
+def instant_text(instant: datetime) -> str:
+    """Return an instant as RFC 3339 text in UTC, always with microseconds."""
+    return instant.strftime("%Y-%m-%dT%H:%M:%S.%fZ")
+
+
+Instant = Annotated[datetime, PlainSerializer(instant_text, return_type=str)]
+"""An aware UTC instant, shown as RFC 3339 with microseconds."""
+
+
+def _day(text: Any) -> Any:
+    if not isinstance(text, str):
+        return text
+    try:
+        return parse_day(text)
+    except BadDate as error:
+        raise PydanticCustomError(error.code, "{why}", {"why": str(error)}) from None
+
+
+def parse_instant(text: str) -> datetime:
+    """Return the instant that an RFC 3339 text names, in UTC; raise ValueError with the cure."""
+    try:
+        if not _RFC3339.fullmatch(text):
+            raise ValueError
+        return datetime.fromisoformat(text.upper()).astimezone(UTC)
+    except (ValueError, OverflowError):
+        message = "Give an instant with its offset, as in 2025-03-27T12:00:00Z (in a URL, + is %2B)."
+        raise ValueError(message) from None
+
+
+def _moment(text: Any) -> Any:
+    if not isinstance(text, str):
+        return text
+    try:
+        return parse_instant(text)
+    except ValueError as error:
+        raise PydanticCustomError("not_an_instant", "{why}", {"why": str(error)}) from None
+
+
+def _digits(text: Any) -> Any:
+    if isinstance(text, str) and not re.fullmatch(r"[0-9]{1,19}", text):
+        raise PydanticCustomError("not_a_number", "Give a whole number in digits.")
+    return text
+
+
+_RFC3339 = re.compile(
+    r"[0-9]{4}-[0-9]{2}-[0-9]{2}[Tt][0-9]{2}:[0-9]{2}:[0-9]{2}(\.[0-9]{1,9})?([Zz]|[+-][0-9]{2}:[0-9]{2})"
+)
+
+Day = Annotated[date, BeforeValidator(_day)]
+"""A day as a parameter: strictly YYYY-MM-DD."""
+Moment = Annotated[datetime, BeforeValidator(_moment)]
+"""An instant as a parameter: RFC 3339 with an offset, read as UTC."""
+Number = Annotated[int, BeforeValidator(_digits)]
+"""A whole number as a parameter: ASCII digits and nothing else."""

@@ -1,0 +1,89 @@
+"""The application: settings in, ASGI application out."""
+
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+
+from fastapi import FastAPI, Request, Response
+from fastapi.middleware.cors import CORSMiddleware
+from fastapi_offline import FastAPIOffline
+
+from app import __version__
+from app.db import Database
+from app.deps import NotModified
+from app.edge import Edge
+from app.errors import install_error_handlers
+from app.routes import changes, countries, diff, operations, positions, sources
+from app.settings import Settings
+
+DESCRIPTION = """\
+What countries say they will, might or will not give to the Ukraine reassurance force: troops, air,
+sea, refusal and other support. Every fact leads to its source, nothing recorded is ever lost, and
+any answer can be asked again for any day (`as_of`) as it was known at any moment (`known_at`, or
+`seq`).
+
+Reading is open to all. Writing needs an API key: `Authorization: Bearer <key>`. Every error is a
+problem (RFC 9457) that names the fault and its cure. The data are under CC BY 4.0.
+"""
+
+TAGS = [
+    {"name": "positions", "description": "What countries hold, and stating it."},
+    {"name": "countries", "description": "Countries with what they hold."},
+    {"name": "changes", "description": "The ledger: every statement, correction and retraction."},
+    {"name": "diff", "description": "What differs between two days or two states of knowledge."},
+    {"name": "sources", "description": "Publications, with what they support."},
+    {"name": "codebook", "description": "What the words mean."},
+    {"name": "operations", "description": "Whether the service is well."},
+]
+
+
+def create_app(settings: Settings | None = None) -> FastAPI:
+    """Return an application of its own: run with `uvicorn --factory app.main:create_app`."""
+    settings = settings or Settings()
+    database = Database(settings)
+
+    @asynccontextmanager
+    async def lifespan(_: FastAPI) -> AsyncIterator[None]:
+        yield
+        database.close()
+
+    app = FastAPIOffline(
+        title="Coalition commitment tracker",
+        version=__version__,
+        summary="Who said they would give what to the reassurance force, when, and according to whom.",
+        description=DESCRIPTION,
+        license_info={"name": "Code: MIT; data: CC BY 4.0", "identifier": "MIT"},
+        openapi_tags=TAGS,
+        redoc_url=None,
+        swagger_ui_oauth2_redirect_url="/docs/oauth2-redirect",
+        lifespan=lifespan,
+        generate_unique_id_function=lambda route: route.name,
+    )
+    app.state.settings = settings
+    app.state.database = database
+    install_error_handlers(app)
+
+    @app.exception_handler(NotModified)
+    async def unchanged(_: Request, fresh: NotModified) -> Response:
+        return Response(status_code=304, headers=fresh.headers)
+
+    for router in (
+        positions.router,
+        positions.writes,
+        countries.router,
+        changes.router,
+        changes.writes,
+        diff.router,
+        sources.router,
+        sources.writes,
+        operations.router,
+        operations.health,
+    ):
+        app.include_router(router)
+    app.add_middleware(
+        CORSMiddleware,
+        allow_origins=["*"],
+        allow_methods=["GET", "HEAD"],
+        expose_headers=["ETag", "Link", "Location", "X-Request-ID", "Retry-After"],
+    )
+    app.add_middleware(Edge)
+    return app

@@ -1,0 +1,37 @@
+"""What the routes declare that they answer besides success, for OpenAPI."""
+
+from typing import Any
+
+from app.errors import MEDIA_TYPE, Problem
+
+Responses = dict[int | str, dict[str, Any]]
+
+
+def problems(*statuses: int) -> Responses:
+    """Return the declaration of problem answers with these statuses."""
+    reasons = {
+        401: "No key, or one that is wrong, expired or revoked",
+        403: "The key's scope does not reach that far",
+        404: "The URL names something that is not there",
+        406: "The answer cannot be given in that format",
+        409: "Recorded already, or no longer live",
+        413: "The body is too large",
+        415: "The body is not plain JSON",
+        422: "A parameter or the body is not valid",
+        503: "The database did not answer in time",
+    }
+    schema = {"$ref": "#/components/schemas/Problem"}
+    return {
+        status: {
+            "description": reasons[status],
+            "content": {MEDIA_TYPE: {"schema": schema}},
+            "model": Problem,
+        }
+        for status in statuses
+    }
+
+
+UNCHANGED: Responses = {304: {"description": "The client has this answer already"}}
+READ: Responses = UNCHANGED | problems(422, 503)
+READ_ONE: Responses = READ | problems(404)
+WRITE: Responses = problems(401, 403, 409, 413, 415, 422, 503)

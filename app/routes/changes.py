@@ -1,0 +1,99 @@
+"""/v1/changes: the ledger, and what mends it."""
+
+from typing import Annotated
+
+from fastapi import APIRouter, Path, Query, Request, Response
+from pydantic import Field
+
+from app.bodies import WriteRoute
+from app.changes import ChangeView, LedgerFilter, changes_after, count_changes, get_change
+from app.countries import chosen_countries
+from app.deps import reading, recorded_answer, writing
+from app.fields import MAX_SEQ, Number
+from app.paging import KnownQuery, Limit, Meta, Page
+from app.recording import Correction, Recorded, Retraction, correct, retract
+from app.routes.answers import READ, READ_ONE, WRITE, problems
+from app.routes.filters import Code
+from app.vocabulary import Action, Component
+
+router = APIRouter(prefix="/v1/changes", tags=["changes"])
+writes = APIRouter(prefix="/v1/changes", tags=["changes"], route_class=WriteRoute)
+
+Seq = Annotated[
+    Number, Path(ge=1, le=MAX_SEQ, description="Number of the entry in the ledger.", examples=[1])
+]
+
+
+class ChangesQuery(KnownQuery):
+    """What is asked of the ledger."""
+
+    after: Annotated[Number, Field(ge=0, le=MAX_SEQ)] = Field(
+        default=0, description="Only entries numbered above this one: where the last page ended."
+    )
+    limit: Limit = Field(default=100, description="Items on a page, 1 to 1000.")
+    country: Annotated[list[Code], Field(max_length=300)] = Field(
+        default=[], description="Of a country; repeatable.", examples=[["PL"]]
+    )
+    component: list[Component] = Field(default=[], description="In a line of it; repeatable.")
+    source: list[Annotated[Number, Field(ge=1, le=MAX_SEQ)]] = Field(
+        default=[], description="From a source, by its id; repeatable."
+    )
+    action: list[Action] = Field(default=[], description="Repeatable.")
+
+
+class ChangeList(Page[ChangeView]):
+    """Entries of the ledger, in order."""
+
+    next: str | None = Field(description="URL that goes on from here: always given, also at the end.")
+
+
+class ChangeAnswer(ChangeView):
+    """One entry of the ledger."""
+
+    meta: Meta
+
+
+@router.get("", response_model=ChangeList, responses=READ)
+def list_changes(request: Request, query: Annotated[ChangesQuery, Query()]) -> Response:
+    """The ledger in order, without gaps; an empty page is the end, and `next` asks for what follows.
+
+    A filter matches an entry by its statement, or by the statement that it replaces.
+    """
+    with reading(request, query) as read:
+        wanted = LedgerFilter(
+            countries=chosen_countries(read.session, query.country, ()),
+            components=tuple(query.component),
+            sources=tuple(query.source),
+            actions=tuple(query.action),
+        )
+        page = changes_after(read.session, query.after, read.seq, query.limit, wanted)
+        total = count_changes(read.session, read.seq, wanted)
+        last = max(query.after, read.seq)
+        if len(page) == query.limit and page[-1].seq is not None:
+            last = page[-1].seq
+        meta = read.meta(total)
+        return read.answer(ChangeList(meta=meta, items=page, next=read.feed_url(last)))
+
+
+@router.get("/{seq}", response_model=ChangeAnswer, responses=READ_ONE)
+def get_change_by_seq(request: Request, seq: Seq, query: Annotated[KnownQuery, Query()]) -> Response:
+    """One entry of the ledger, with what replaced it, if anything did."""
+    with reading(request, query) as read:
+        view = get_change(read.session, seq, read.seq)
+        return read.answer(ChangeAnswer(**dict(view), meta=read.meta(1)))
+
+
+@writes.post("/{seq}/correction", response_model=Recorded, status_code=201, responses=WRITE | problems(404))
+def create_correction(request: Request, seq: Seq, new: Correction) -> Response:
+    """Correct our record: say what the entry's statement should have been, and why."""
+    with writing(request) as write:
+        recorded = correct(write.session, write.viewer, write.writer, seq, new)
+    return recorded_answer(recorded)
+
+
+@writes.post("/{seq}/retraction", response_model=Recorded, status_code=201, responses=WRITE | problems(404))
+def create_retraction(request: Request, seq: Seq, new: Retraction) -> Response:
+    """Take an entry's statement out of the record: it was never so."""
+    with writing(request) as write:
+        recorded = retract(write.session, write.viewer, write.writer, seq, new)
+    return recorded_answer(recorded)

@@ -1,0 +1,136 @@
+"""/v1/countries: countries with what they hold."""
+
+from datetime import date
+from typing import Annotated
+
+from fastapi import APIRouter, Path, Query, Request, Response
+from pydantic import BaseModel, Field
+
+from app.as_of import Known, Viewer, known_record
+from app.countries import CountryFacts, every_country, get_code
+from app.deps import reading
+from app.fields import Line
+from app.paging import Meta, MomentQuery, Page, PageQuery
+from app.positions import PositionView
+from app.routes.answers import READ, READ_ONE
+from app.statements import Condition, Stated, StatementView, statement_view
+from app.vocabulary import FORCE, Component, Group
+
+router = APIRouter(prefix="/v1/countries", tags=["countries"])
+
+
+class CountriesQuery(PageQuery, MomentQuery):
+    """What is asked of the list of countries."""
+
+    group: list[Group] = Field(default=[], description="Members of a group today; repeatable.")
+    tracked: bool | None = Field(
+        default=None, description="Only countries with a live statement, or only those without."
+    )
+    q: Annotated[Line, Field(max_length=80)] | None = Field(
+        default=None, description="Part of the name, in any case, or a code."
+    )
+
+
+class CountryView(CountryFacts):
+    """A country with what it holds."""
+
+    tracked: bool = Field(description="Whether the record holds any live statement of it.")
+    positions: dict[Component, PositionView | None] = Field(
+        description="Position by component; troops, air and sea are always there, null = none recorded."
+    )
+
+
+class CountryList(Page[CountryView]):
+    """Countries, by code."""
+
+
+class CountryCounts(BaseModel):
+    """How much the record holds of a country."""
+
+    positions: int = Field(description="Positions in force.")
+    statements: int = Field(description="Live statements that count by `as_of`, reports included.")
+    reports: int = Field(description="Those of them that are reports.")
+    sources: int = Field(description="Sources of those statements.")
+
+
+class CountryAnswer(CountryView):
+    """All that a country's page shows at its head."""
+
+    meta: Meta
+    conditions: list[Condition] = Field(description="Conditions of the positions in force, each once.")
+    last_statement: StatementView | None = Field(description="The latest statement by `as_of`.")
+    counts: CountryCounts
+
+
+def positions_of(known: Known, viewer: Viewer, code: str, day: date) -> dict[Component, PositionView | None]:
+    """Return a country's positions by component; the force's own are always there."""
+    found = {}
+    for component in Component:
+        position = viewer.position(known, (code, component), day)
+        if position is not None or component in FORCE:
+            found[component] = position
+    return found
+
+
+@router.get("", response_model=CountryList, responses=READ)
+def list_countries(request: Request, query: Annotated[CountriesQuery, Query()]) -> Response:
+    """Countries by code, each with its positions on a day."""
+    with reading(request, query) as read:
+        known, viewer = known_record(read.session, read.seq), read.viewer()
+        tracked = {code for (code, _), line in known.lines.items() if line}
+        asked = (query.q or "").casefold()
+        found = [
+            country
+            for code, country in every_country(read.session).items()
+            if (not query.group or set(query.group) & set(country.groups))
+            and query.tracked in (None, code in tracked)
+            and (asked in country.name.casefold() or asked in (code.lower(), country.alpha3.lower()))
+        ]
+        page, following = read.cut(found, lambda country: [country.code], query)
+        views = [
+            CountryView(
+                **dict(country),
+                tracked=country.code in tracked,
+                positions=positions_of(known, viewer, country.code, read.day),
+            )
+            for country in page
+        ]
+        return read.answer(CountryList(meta=read.meta(len(found)), items=views, next=following))
+
+
+@router.get("/{code}", response_model=CountryAnswer, responses=READ_ONE)
+def get_country(
+    request: Request,
+    code: Annotated[str, Path(description="Alpha-2, alpha-3 or alias.", examples=["PL"])],
+    query: Annotated[MomentQuery, Query()],
+) -> Response:
+    """One country: what it holds, on what conditions, and what it said last."""
+    with reading(request, query) as read:
+        key = get_code(read.session, code)
+        known, viewer = known_record(read.session, read.seq, {key}), read.viewer()
+        positions = positions_of(known, viewer, key, read.day)
+        by_now: dict[int, Stated] = {
+            stated.seq: stated
+            for line in known.lines.values()
+            for stated in line
+            if stated.effective_on <= read.day
+        }
+        statements = sorted(by_now.values(), key=lambda stated: stated.place)
+        held = [position for position in positions.values() if position is not None]
+        conditions = {each.model_dump_json(): each for view in held for each in view.conditions}
+        return read.answer(
+            CountryAnswer(
+                **dict(every_country(read.session)[key]),
+                tracked=any(known.lines.values()),
+                positions=positions,
+                meta=read.meta(1),
+                conditions=list(conditions.values()),
+                last_statement=statement_view(statements[-1]) if statements else None,
+                counts=CountryCounts(
+                    positions=len(held),
+                    statements=len(statements),
+                    reports=sum(stated.voice == "report" for stated in statements),
+                    sources=len({stated.source.id for stated in statements}),
+                ),
+            )
+        )

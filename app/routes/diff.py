@@ -1,0 +1,158 @@
+"""/v1/diff: what differs between two days, or between two states of our knowledge."""
+
+from datetime import date
+from typing import Annotated, NamedTuple
+
+from fastapi import APIRouter, Query, Request, Response
+from pydantic import ConfigDict, Field
+from sqlmodel import Session
+
+from app.as_of import PositionFilter, known_record
+from app.changes import Head, head_at, head_known_at, moves_between, stated_by
+from app.dates import BadDate, parse_day
+from app.deps import Read, reading
+from app.diff import Axis, DiffEntry, Entry, Mode, Op, diff_days, diff_knowledge
+from app.errors import refused
+from app.fields import Line, parse_instant
+from app.paging import Meta, MomentQuery, Page, PageQuery
+from app.routes.answers import READ
+from app.routes.filters import FilterQuery
+
+router = APIRouter(prefix="/v1/diff", tags=["diff"])
+
+End = Annotated[Line, Field(max_length=40)]
+
+
+class DiffQuery(FilterQuery, PageQuery, MomentQuery):
+    """What is asked of a diff."""
+
+    from_: End = Field(
+        alias="from",
+        description="Where to start, inclusive: a day; along recorded time an instant or a seq.",
+        examples=["2025-03-27"],
+    )
+    to: End = Field(
+        description="Where to end, inclusive: a day; along recorded time an instant or a seq.",
+        examples=["2025-03-28"],
+    )
+    axis: Axis = Field(
+        default=Axis.VALID,
+        description="`valid`: two days, at one state of knowledge; `recorded`: two states, for one day.",
+    )
+    mode: Mode = Field(
+        default=Mode.NET, description="`net`: what differs in the end; `events`: every step on the way."
+    )
+
+
+class DiffMeta(Meta):
+    """What a diff is of."""
+
+    model_config = ConfigDict(validate_by_name=True)
+
+    axis: Axis
+    mode: Mode
+    from_: date | int = Field(alias="from", description="The day, or the seq, compared from.")
+    to: date | int = Field(description="The day, or the seq, compared to.")
+    counts: dict[Op, int] = Field(description="Entries by op, on all pages.")
+
+
+class DiffList(Page[DiffEntry]):
+    """Differences, by country, component and step."""
+
+    meta: DiffMeta
+
+
+@router.get("", response_model=DiffList, responses=READ)
+def list_differences(request: Request, query: Annotated[DiffQuery, Query()]) -> Response:
+    """What differs between two days, or between two states of our knowledge, line by line.
+
+    Both ends are inclusive: the positions on `from` are compared with those on `to`. Along
+    recorded time `as_of` names the day (default today); along valid time `known_at` or `seq`
+    name the state of knowledge.
+    """
+    along_days = query.axis is Axis.VALID
+    with reading(request, query, has_day=not along_days) as read:
+        wanted = query.position_filter(read.session)
+        found = (_along_days if along_days else _along_knowledge)(read, query, wanted)
+        page, following = found.read.cut(found.entries, _key, query)
+        meta = DiffMeta(
+            **dict(found.read.meta(len(found.entries))),
+            axis=query.axis,
+            mode=query.mode,
+            from_=found.first,
+            to=found.last,
+            counts={op: sum(entry.op is op for entry in found.entries) for op in Op},
+        )
+        return found.read.answer(DiffList(meta=meta, items=page, next=following))
+
+
+class Found(NamedTuple):
+    """A diff, between what it was resolved to, and the reading that answers it."""
+
+    first: date | int
+    last: date | int
+    entries: list[DiffEntry]
+    read: Read
+
+
+def _along_days(read: Read, query: DiffQuery, wanted: PositionFilter) -> Found:
+    if query.as_of is not None:
+        message = "A diff between days has no single day: leave `as_of` out, or give axis=recorded."
+        raise refused("not_on_this_axis", message, parameter="as_of")
+    first, last = _day("from", query.from_), _day("to", query.to)
+    _check_order(query.mode, is_reversed=first > last)
+    known = known_record(read.session, read.seq, wanted.countries)
+    entries = diff_days(known, read.viewer(), first, last, query.mode, wanted)
+    return Found(first, last, entries, read)
+
+
+def _along_knowledge(read: Read, query: DiffQuery, wanted: PositionFilter) -> Found:
+    for name, value in (("known_at", query.known_at), ("seq", query.seq)):
+        if value is not None:
+            message = f"`from` and `to` name the states of knowledge: leave `{name}` out."
+            raise refused("not_on_this_axis", message, parameter=name)
+    session = read.session
+    heads = _head(session, "from", query.from_), _head(session, "to", query.to)
+    ends = heads[0].seq, heads[1].seq
+    _check_order(query.mode, is_reversed=ends[0] > ends[1])
+    moves = moves_between(session, min(ends), max(ends), wanted.countries)
+    statements = stated_by(session, max(ends), {move.country for move in moves})
+    by_seq = {stated.seq: stated for stated in statements}
+    entries = [
+        Entry(seq, action, by_seq.get(seq), by_seq.get(replaces or 0))
+        for seq, action, replaces in dict.fromkeys((move.seq, move.action, move.replaces) for move in moves)
+    ]
+    found = diff_knowledge(statements, entries, read.viewer(), ends, read.day, query.mode, wanted)
+    pinned = {"from": str(ends[0]), "to": str(ends[1])}
+    newer = max(heads, key=lambda head: head.seq)
+    return Found(*ends, found, read.between(newer, pinned))
+
+
+def _key(entry: DiffEntry) -> list[str | int | None]:
+    """Return what differences are sorted by."""
+    step = entry.seq if entry.on is None else entry.on.isoformat()
+    return [entry.country, entry.component, step]
+
+
+def _day(name: str, text: str) -> date:
+    try:
+        return parse_day(text)
+    except BadDate as error:
+        raise refused(error.code, str(error), parameter=name) from None
+
+
+def _head(session: Session, name: str, text: str) -> Head:
+    """Return the state of knowledge that an end names: a seq in digits, or an instant."""
+    if text.isascii() and text.isdigit():
+        return head_at(session, int(text[:20]), parameter=name)
+    try:
+        instant = parse_instant(text)
+    except ValueError as error:
+        raise refused("not_a_moment", f"{error} A seq is given in digits.", parameter=name) from None
+    return head_known_at(session, instant, parameter=name)
+
+
+def _check_order(mode: Mode, *, is_reversed: bool) -> None:
+    if mode is Mode.EVENTS and is_reversed:
+        message = "Events run forward: `from` may not be later than `to`; mode=net can look back."
+        raise refused("reversed", message, parameter="from")

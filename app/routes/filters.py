@@ -1,0 +1,48 @@
+"""The query parameters that narrow positions, the same on every route that takes them."""
+
+from typing import Annotated
+
+from pydantic import Field
+from sqlmodel import Session
+
+from app.as_of import PositionFilter
+from app.countries import chosen_countries
+from app.fields import Line
+from app.paging import NoQuery
+from app.vocabulary import Component, ConditionType, Firmness, Group, Kind
+
+Code = Annotated[Line, Field(max_length=3)]
+
+
+class FilterQuery(NoQuery):
+    """Which positions are wanted: values of one parameter widen, parameters narrow each other."""
+
+    country: Annotated[list[Code], Field(max_length=300)] = Field(
+        default=[],
+        description="ISO 3166-1 alpha-2 or alpha-3, XK, UK or EL, in either case; repeatable.",
+        examples=[["PL"]],
+    )
+    group: list[Group] = Field(default=[], description="Members of a group today; repeatable.")
+    component: list[Component] = Field(default=[], description="Repeatable.")
+    kind: list[Kind] = Field(default=[], description="Repeatable.")
+    firmness: list[Firmness] = Field(default=[], description="Exactly these rungs; repeatable.")
+    min_firmness: Firmness | None = Field(
+        default=None, description="This rung and those above it, on its own ladder only."
+    )
+    condition: list[ConditionType] = Field(
+        default=[], description="Positions that depend on any of these; repeatable."
+    )
+    contested: bool | None = Field(default=None, description="Only contested positions, or only others.")
+
+    def position_filter(self, session: Session) -> PositionFilter:
+        """Return the filter that the parameters ask for; raise `Invalid` for an unknown country."""
+        countries = chosen_countries(session, self.country, self.group)
+        return PositionFilter(
+            countries=None if countries is None else frozenset(countries),
+            components=tuple(self.component),
+            kinds=tuple(self.kind),
+            firmness=tuple(self.firmness),
+            min_firmness=self.min_firmness,
+            conditions=tuple(self.condition),
+            contested=self.contested,
+        )

@@ -1,0 +1,103 @@
+"""/v1/positions: what countries hold, and stating it."""
+
+from typing import Annotated, Literal
+
+from fastapi import APIRouter, Path, Query, Request, Response
+from pydantic import BaseModel, Field
+
+from app.as_of import known_record, positions_as_of, report_views
+from app.bodies import WriteRoute
+from app.countries import get_code
+from app.deps import reading, recorded_answer, writing
+from app.diff import DiffEntry, events_by_day, steps_by_day
+from app.errors import NotFound
+from app.paging import Limit, Meta, MomentQuery, Page, PageQuery
+from app.positions import PositionView
+from app.recording import Recorded, state
+from app.routes.answers import READ, READ_ONE, WRITE
+from app.routes.filters import FilterQuery
+from app.statements import NewPosition, StatementView
+from app.vocabulary import Component
+
+router = APIRouter(prefix="/v1/positions", tags=["positions"])
+writes = APIRouter(prefix="/v1/positions", tags=["positions"], route_class=WriteRoute)
+
+
+class PositionsQuery(FilterQuery, PageQuery, MomentQuery):
+    """What is asked of the list of positions."""
+
+    limit: Limit = Field(default=1000, description="Items on a page, 1 to 1000.")
+    dates: Literal["certain", "possible"] = Field(
+        default="certain",
+        description="`possible` adds what may hold already though its date is imprecise, marked.",
+    )
+
+
+class PositionQuery(MomentQuery):
+    """What is asked of one position."""
+
+
+class PositionList(Page[PositionView]):
+    """Positions in force, by country and component."""
+
+
+class PositionAnswer(BaseModel):
+    """One line of the record."""
+
+    meta: Meta
+    position: PositionView | None = Field(description="Null where nothing is held.")
+    possible: list[PositionView] = Field(description="What may hold already, though it is not certain.")
+    history: list[DiffEntry] = Field(description="Every step and affirmation up to `as_of`.")
+    reports: list[StatementView] = Field(description="Reports beside the position, up to `as_of`.")
+
+
+def key_of(view: PositionView) -> list[str | int | None]:
+    """Return what positions are sorted by."""
+    is_possible = view.certainty == "possible"
+    return [view.country, view.component, is_possible, view.effective_on.isoformat(), view.seq]
+
+
+@router.get("", response_model=PositionList, responses=READ)
+def list_positions(request: Request, query: Annotated[PositionsQuery, Query()]) -> Response:
+    """Positions in force on a day, as known at a moment, sorted by country and component."""
+    with reading(request, query) as read:
+        wanted = query.position_filter(read.session)
+        known = known_record(read.session, read.seq, wanted.countries)
+        possible = query.dates == "possible"
+        found = positions_as_of(known, read.viewer(), read.day, wanted, possible=possible)
+        page, following = read.cut(found, key_of, query)
+        return read.answer(PositionList(meta=read.meta(len(found)), items=page, next=following))
+
+
+@router.get("/{code}/{component}", response_model=PositionAnswer, responses=READ_ONE)
+def get_position(
+    request: Request,
+    code: Annotated[str, Path(description="Country, as in lists.", examples=["PL"])],
+    component: Annotated[str, Path(description="Component.", examples=["troops"])],
+    query: Annotated[PositionQuery, Query()],
+) -> Response:
+    """One country's position on one component, with its history and the reports beside it."""
+    with reading(request, query) as read:
+        if component not in list(Component):
+            raise NotFound("No such component; /v1/vocabulary lists them all.")
+        key = (get_code(read.session, code), Component(component))
+        known, viewer = known_record(read.session, read.seq, {key[0]}), read.viewer()
+        position = viewer.position(known, key, read.day)
+        steps = steps_by_day(known, key, None, read.day)
+        return read.answer(
+            PositionAnswer(
+                meta=read.meta(0 if position is None else 1),
+                position=position,
+                possible=viewer.possible(known, key, read.day),
+                history=list(events_by_day(known, viewer, key, steps)),
+                reports=report_views(known, key, read.day),
+            )
+        )
+
+
+@writes.post("", response_model=Recorded, status_code=201, responses=WRITE)
+def create_position(request: Request, new: NewPosition) -> Response:
+    """State a position: record what a country said, with the source that says so."""
+    with writing(request) as write:
+        recorded = state(write.session, write.viewer, write.writer, new)
+    return recorded_answer(recorded)

