@@ -4,10 +4,11 @@ from collections.abc import Collection, Iterable, Iterator
 from dataclasses import dataclass
 from datetime import date, timedelta
 
+from pydantic import Field as Described
 from sqlmodel import Session
 
 from app.changes import Head, stated_by
-from app.countries import every_country
+from app.countries import CountryFacts, every_country
 from app.positions import (
     Held,
     LineState,
@@ -18,7 +19,7 @@ from app.positions import (
     possible_view,
 )
 from app.statements import Content, Stated, StatementView, statement_view
-from app.vocabulary import Component, ConditionType, Firmness, Kind, Relation, Voice, ladder
+from app.vocabulary import FORCE, Component, ConditionType, Firmness, Kind, Relation, Voice, ladder
 
 LineKey = tuple[str, Component]
 """A line of the record: country and component."""
@@ -225,3 +226,22 @@ def positions_as_of(
 def report_views(known: Known, key: LineKey, day: date) -> list[StatementView]:
     """Return the reports that stand beside a line's position on `day`, whole, in order."""
     return [statement_view(stated) for stated in known.reports(key, day)]
+
+
+class CountryView(CountryFacts):
+    """A country with what it holds."""
+
+    tracked: bool = Described(description="Whether the record holds any live statement of it.")
+    positions: dict[Component, PositionView | None] = Described(
+        description="Position by component; troops, air and sea are always there, null = none recorded."
+    )
+
+
+def positions_of(known: Known, viewer: Viewer, code: str, day: date) -> dict[Component, PositionView | None]:
+    """Return a country's positions by component; the force's own are always there."""
+    found = {}
+    for component in Component:
+        position = viewer.position(known, (code, component), day)
+        if position is not None or component in FORCE:
+            found[component] = position
+    return found

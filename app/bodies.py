@@ -1,8 +1,6 @@
 """How a request's body is read: who sends it first, then its type, its size, and strictly its JSON."""
 
-import json
-import math
-from collections.abc import Callable, Coroutine
+from collections.abc import Callable, Coroutine, Sequence
 from email.message import Message
 from typing import Any
 
@@ -11,8 +9,11 @@ from fastapi.concurrency import run_in_threadpool
 from fastapi.routing import APIRoute
 
 from app.auth import authenticate
-from app.errors import TooLarge, TrackerError, UnsupportedMediaType, refused
+from app.bulk import BULK_TYPES
+from app.errors import TooLarge, UnsupportedMediaType
+from app.retries import request_digest
 from app.settings import Settings
+from app.strict_json import parse_json
 
 Handler = Callable[[Request], Coroutine[Any, Any, Response]]
 
@@ -39,23 +40,51 @@ class WriteRoute(APIRoute):
 
         async def handle(request: Request) -> Response:
             request.state.writer = await run_in_threadpool(authenticate, request)
-            settings: Settings = request.app.state.settings
-            expect_json(request)
-            body = await read_body(request, settings.body_limit_bytes)
-            return await answer(ReadRequest(request, body, parse_json(body)))
+            self.expect_type(request)
+            body = await read_body(request, self.limit(request.app.state.settings))
+            request.state.request_digest = request_digest(request, body)
+            request.state.body = body
+            return await answer(ReadRequest(request, body, self.parse(body)))
 
         return handle
 
+    def expect_type(self, request: Request) -> None:
+        """Raise `UnsupportedMediaType` unless the request says that it holds plain JSON."""
+        expect_type(request, ("application/json",))
 
-def expect_json(request: Request) -> None:
-    """Raise `UnsupportedMediaType` unless the request says that it holds plain JSON."""
+    def limit(self, settings: Settings) -> int:
+        """Return how many bytes the body may hold."""
+        return settings.body_limit_bytes
+
+    def parse(self, body: bytes) -> Any:
+        """Return what the body says."""
+        return parse_json(body)
+
+
+class BulkRoute(WriteRoute):
+    """A route that takes many statements at once, in any of the formats of `bulk`."""
+
+    def expect_type(self, request: Request) -> None:
+        request.state.media_type = expect_type(request, BULK_TYPES)
+
+    def limit(self, settings: Settings) -> int:
+        return settings.bulk_limit_bytes
+
+    def parse(self, body: bytes) -> Any:
+        return None
+
+
+def expect_type(request: Request, accepted: Sequence[str]) -> str:
+    """Return the body's media type; raise `UnsupportedMediaType` unless it is one of `accepted`."""
     if request.headers.get("content-encoding", "identity").lower() != "identity":
         raise UnsupportedMediaType("Send the body uncompressed.")
     message = Message()
     message["content-type"] = request.headers.get("content-type", "")
     charset = message.get_content_charset("utf-8")
-    if message.get_content_type() != "application/json" or charset not in ("utf-8", "utf8"):
-        raise UnsupportedMediaType("Send JSON, with `Content-Type: application/json`, in UTF-8.")
+    if message.get_content_type() not in accepted or charset not in ("utf-8", "utf8"):
+        types = " or ".join(f"`{name}`" for name in accepted)
+        raise UnsupportedMediaType(f"Send the body in UTF-8 with the `Content-Type` {types}.")
+    return message.get_content_type()
 
 
 async def read_body(request: Request, limit: int) -> bytes:
@@ -70,49 +99,3 @@ async def read_body(request: Request, limit: int) -> bytes:
         if len(body) > limit:
             raise too_large
     return bytes(body)
-
-
-def parse_json(body: bytes) -> Any:
-    """Return what a JSON text (RFC 8259) says; raise `Invalid` where it could be read in two ways.
-
-    Refused: other encodings than UTF-8, duplicate names, NaN and Infinity, numbers too large to
-    be held, nesting too deep to be meant.
-    """
-    try:
-        return json.loads(
-            body.decode("utf-8-sig"),
-            parse_constant=_no_constant,
-            parse_float=_finite,
-            object_pairs_hook=_no_duplicates,
-        )
-    except UnicodeDecodeError:
-        raise _malformed("The body is not UTF-8.") from None
-    except json.JSONDecodeError as error:
-        message = f"The body is not JSON: {error.msg} at line {error.lineno}, column {error.colno}."
-        raise _malformed(message) from None
-    except RecursionError:
-        raise _malformed("The body is nested too deeply.") from None
-    except ValueError:
-        raise _malformed("A number in the body has too many digits.") from None
-
-
-def _no_constant(name: str) -> Any:
-    raise _malformed(f"{name} is not JSON; leave the field out, or give null.")
-
-
-def _finite(text: str) -> float:
-    number = float(text)
-    if not math.isfinite(number):
-        raise _malformed("A number in the body is too large.")
-    return number
-
-
-def _no_duplicates(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-    found = dict(pairs)
-    if len(found) != len(pairs):
-        raise _malformed("A name occurs twice in one object; which value is meant?")
-    return found
-
-
-def _malformed(message: str) -> TrackerError:
-    return refused("malformed", message, pointer="")

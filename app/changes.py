@@ -432,7 +432,7 @@ class Supported(BaseModel):
 class SourceView(BaseModel):
     """A source, whole, with what it supports."""
 
-    id: int
+    id: int | None = Described(description="Null only under `dry_run`.")
     url: str | None = Described(description="As given.")
     title: str
     publisher: str | None

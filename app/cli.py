@@ -1,5 +1,7 @@
 """The `coalition` command: run the tracker and look after its record."""
 
+import re
+import sys
 from datetime import UTC, datetime
 from typing import Annotated
 
@@ -7,10 +9,13 @@ import typer
 import uvicorn
 from pydantic import ValidationError
 from rich.console import Console
+from rich.progress import Progress
 from rich.table import Table
+from sqlalchemy.exc import InterfaceError, OperationalError
 
-from app import auth, seed
+from app import auth, seed, verify
 from app.db import Database
+from app.errors import TrackerError
 from app.main import create_app
 from app.settings import Settings
 from app.vocabulary import Scope
@@ -28,10 +33,15 @@ app.add_typer(keys, name="keys")
 say = Console(stderr=True, highlight=False)
 
 
-def open_database(*, current: bool = True) -> Database:
-    """Return the configured database; stop with the cure if its schema is not this release's."""
+def open_database() -> Database:
+    """Return the configured database; stop with the cure if its schema is not this release's.
+
+    An embedded database is made and migrated as needed.
+    """
     database = Database(_settings())
-    if current and not database.schema_is_current():
+    if database.is_embedded:
+        database.migrate()
+    elif not database.schema_is_current():
         say.print("The schema is not that of this release. Run: coalition migrate")
         raise typer.Exit(1)
     return database
@@ -60,25 +70,25 @@ def serve(
     API key is printed, once. A PostgreSQL database must be at the schema of this release already:
     run `coalition migrate` first.
     """
-    settings = _settings()
-    database = Database(settings)
+    database = open_database()
     if database.is_embedded:
-        database.migrate()
         with database.writing() as session:
-            is_new = not auth.every_key(session)
-            key = auth.create_key(session, "first run", Scope.CONTRIBUTE) if is_new else None
-            added = seed.seed(session) if with_seed and is_new else 0
+            key = (
+                auth.create_key(session, "first run", Scope.CONTRIBUTE)
+                if not auth.every_key(session)
+                else None
+            )
+            added = seed.seed(session) if with_seed and not verify.count_entries(session) else 0
         if added:
             say.print(f"Seeded {added} statements from seed_data/.")
         if key:
-            say.print(f"API key (shown once, may contribute): [bold]{key}[/bold]")
-    elif not database.schema_is_current():
-        say.print("The schema is not that of this release. Run: coalition migrate")
-        raise typer.Exit(1)
+            say.print(f"API key (shown once, may contribute): {key}", soft_wrap=True)
     database.close()
     address = f"http://{host}:{port}"
     say.print(f"Positions  {address}/v1/positions\nAPI docs   {address}/docs\nStop with Ctrl-C.")
-    uvicorn.run(create_app(settings), host=host, port=port, log_level="warning", timeout_graceful_shutdown=10)
+    uvicorn.run(
+        create_app(_settings()), host=host, port=port, log_level="warning", timeout_graceful_shutdown=10
+    )
 
 
 @app.command()
@@ -95,6 +105,36 @@ def load_seed() -> None:
     with open_database().writing() as session:
         added = seed.seed(session)
     say.print(f"{added} statements added." if added else "Nothing to add: the seed is in the record.")
+
+
+@app.command(name="verify")
+def verify_record(
+    head: Annotated[
+        str | None,
+        typer.Option(
+            help="A digest kept earlier (meta.digest of any answer): the record must contain it still."
+        ),
+    ] = None,
+) -> None:
+    """Check that nothing recorded was changed, removed or slipped in.
+
+    Walks the chain of digests from the first entry, derives again everything that is derived, and
+    names the first entry that is not as it was recorded. Exit code 1 if there is one. A chain
+    alone cannot show that its end was cut off: keep a digest elsewhere and give it as --head.
+    """
+    if head is not None and not re.fullmatch(r"[0-9a-f]{64}", head):
+        say.print("A digest has 64 hexadecimal digits; meta.digest of any answer holds one.")
+        raise typer.Exit(2)
+    with open_database().reading() as session:
+        total = verify.count_entries(session)
+        with Progress(console=say, transient=True) as bar:
+            walk = bar.add_task("Verifying", total=total)
+            found = verify.verify(session, head=head, progress=lambda more: bar.advance(walk, more))
+    if found.finding is not None:
+        say.print(f"[bold red]Not sound[/]: entry {found.finding.seq}: {found.finding.what}.")
+        raise typer.Exit(1)
+    say.print(f"Sound: {found.seq} entries.")
+    typer.echo(found.digest)
 
 
 @keys.command("create")
@@ -142,5 +182,13 @@ def revoke_key(
 
 
 def main() -> None:
-    """Run the command."""
-    app()
+    """Run the command; what goes wrong is said in a sentence, without a traceback."""
+    try:
+        app()
+    except TrackerError as error:
+        say.print(f"{error.title}. {error.detail or error.cure}", markup=False)
+        sys.exit(1)
+    except (OperationalError, InterfaceError) as error:
+        address = Database(_settings()).url.render_as_string(hide_password=True)
+        say.print(f"The database {address} cannot be used: {error.orig}", markup=False, soft_wrap=True)
+        sys.exit(1)

@@ -145,7 +145,7 @@ class Database:
             config.attributes["connection"] = connection
             current = MigrationContext.configure(connection).get_current_revision()
             connection.rollback()
-            if revision == "head" or current is None or revision > current:
+            if revision == "head" or current is None or (revision != "base" and revision > current):
                 command.upgrade(config, revision)
             else:
                 command.downgrade(config, revision)

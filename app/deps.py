@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+import re
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
@@ -9,20 +10,37 @@ from datetime import date, datetime
 from typing import TypeVar
 
 from fastapi import Request, Response
-from pydantic import BaseModel
+from pydantic import BaseModel, Field
 from sqlmodel import Session
 
 from app import __version__
 from app.as_of import Moment, Viewer, viewer
 from app.auth import authorization, note_use, writer_of
 from app.changes import Head, first_recorded_at, head_at, head_known_at, head_of
+from app.countries import every_country
 from app.db import Database, canonical_json, utc_now
-from app.errors import refused
-from app.paging import Key, KnownQuery, Meta, Page, PageQuery, cut, link, read_cursor
-from app.recording import Recorded, Writer
+from app.errors import NotAcceptable, refused
+from app.export import MEDIA_TYPES, Column, Format, csv_text, ndjson_text
+from app.paging import Key, KnownQuery, ListQuery, Meta, NoQuery, Page, PageQuery, cut, link, read_cursor
+from app.recording import Recorded, Writer, as_dry_run
+from app.retries import KeptAnswer, find_answer, idempotency_key, keep_answer
 from app.settings import Settings
 
 Item = TypeVar("Item")
+Row = TypeVar("Row", bound=BaseModel)
+
+
+ACCEPTED = {
+    "*/*": Format.JSON,
+    "application/*": Format.JSON,
+    "application/json": Format.JSON,
+    "text/csv": Format.CSV,
+    "text/*": Format.CSV,
+    "application/x-ndjson": Format.NDJSON,
+    "application/ndjson": Format.NDJSON,
+    "application/jsonl": Format.NDJSON,
+}
+"""The format that each media range in `Accept` means."""
 
 
 class NotModified(Exception):
@@ -46,6 +64,8 @@ class Read:
     version: str
     has_day: bool
     headers: dict[str, str]
+    format: Format
+    excel: bool
     pins: dict[str, str] | None = None
     """Parameters that name the state of knowledge in links, where it is not `seq`."""
 
@@ -119,11 +139,23 @@ class Read:
         return replace(self, moment=Moment(self.day, newer), question=question, pins=ends)
 
     def answer(self, body: BaseModel) -> Response:
-        """Return the answer, with the headers that let it be kept and followed."""
+        """Return the answer, with the headers that let it be kept."""
+        text = body.model_dump_json(by_alias=True)
+        return Response(text, headers=self.headers, media_type=MEDIA_TYPES[Format.JSON])
+
+    def answer_list(self, page: Page[Row], columns: Sequence[Column[Row]]) -> Response:
+        """Return a list in the format that was asked for; its `Link` header leads on in each."""
         headers = dict(self.headers)
-        if isinstance(body, Page) and body.next is not None:
-            headers["Link"] = f'<{body.next}>; rel="next"'
-        return Response(body.model_dump_json(by_alias=True), headers=headers, media_type="application/json")
+        if page.next is not None:
+            headers["Link"] = f'<{page.next}>; rel="next"'
+        match self.format:
+            case Format.CSV:
+                text = csv_text(page.items, columns, every_country(self.session), excel=self.excel)
+            case Format.NDJSON:
+                text = ndjson_text(page.items)
+            case Format.JSON:
+                text = page.model_dump_json(by_alias=True)
+        return Response(text, headers=headers, media_type=MEDIA_TYPES[self.format])
 
 
 @contextmanager
@@ -147,19 +179,56 @@ def reading(
         message = "Give `known_at` or `seq`, not both: each names a state of our knowledge."
         raise refused("exclusive", message, parameter="seq")
     has_day = hasattr(query, "as_of") if has_day is None else has_day
+    wanted = _format(request, query)
     with database.reading() as session:
         head = _head(session, query)
         day = getattr(query, "as_of", None) or utc_now().date()
         question = _question(request, day if has_day else None, head)
         named = {"seq", "known_at"} & set(request.query_params)
         distinct = version(session, head.seq if named else None) if version else ""
-        headers = _validators(request, query, question + distinct)
+        headers = _validators(request, query, question + distinct + wanted)
         if _is_settled(session, request, query, head, has_day=has_day):
             headers["Cache-Control"] = "public, max-age=31536000, immutable"
         if _is_known_to_client(request, headers["ETag"]):
             raise NotModified(headers)
         first = first_recorded_at(session) if query.known_at is not None and head.seq == 0 else None
-        yield Read(request, session, settings, Moment(day, head), first, question, distinct, has_day, headers)
+        excel = getattr(query, "excel", False)
+        yield Read(
+            request,
+            session,
+            settings,
+            Moment(day, head),
+            first,
+            question,
+            distinct,
+            has_day,
+            headers,
+            wanted,
+            excel,
+        )
+
+
+def _format(request: Request, query: KnownQuery) -> Format:
+    """Return the format of the answer: what `format` says, else what `Accept` likes best.
+
+    What is not a list is answered as JSON. Raises `NotAcceptable` where nothing fits.
+    """
+    if not isinstance(query, ListQuery):
+        return Format.JSON
+    if query.excel and query.format is not Format.CSV:
+        raise refused("needs_csv", "Give `format=csv` with it.", parameter="excel")
+    if query.format is not None:
+        return query.format
+    liked: list[tuple[float, Format]] = []
+    for part in request.headers.get("accept", "*/*").split(","):
+        name, *parameters = (each.strip().lower() for each in part.split(";"))
+        quality = next((each[2:] for each in parameters if each.startswith("q=")), "1")
+        weight = float(quality) if re.fullmatch(r"[01](\.[0-9]{0,3})?", quality) else 0.0
+        if weight and name in ACCEPTED:
+            liked.append((weight, ACCEPTED[name]))
+    if not liked:
+        raise NotAcceptable("Ask for application/json, text/csv or application/x-ndjson.")
+    return max(liked, key=lambda like: like[0])[1]
 
 
 def _head(session: Session, query: KnownQuery) -> Head:
@@ -224,22 +293,73 @@ class Write:
     viewer: Viewer
 
 
-@contextmanager
-def writing(request: Request) -> Iterator[Write]:
-    """Open the one transaction of a POST; it commits on leaving, before the answer is sent.
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """What a write answers."""
 
-    The key is looked at once more under the lock: a revocation counts from the next request on,
-    also for one that waited.
+    body: BaseModel
+    location: str | None
+    status: int = 201
+
+    def response(self) -> Response:
+        """Return it as it leaves."""
+        return _written(self.status, self.body.model_dump_json(), self.location)
+
+
+class WriteQuery(NoQuery):
+    """How a POST is meant."""
+
+    dry_run: bool = Field(
+        default=False, description="Validate, and answer with what it would change; write nothing."
+    )
+
+
+def write(request: Request, query: WriteQuery, work: Callable[[Write], Answer]) -> Response:
+    """Do the work of a POST in one transaction; it commits before the answer is sent.
+
+    With an `Idempotency-Key` the answer is kept in the same transaction, and a retry is given it
+    again. Under `dry_run` the work is done and undone, and answered with 200. The key of the
+    client is looked at once more under the lock: a revocation counts for those who waited too.
     """
     database: Database = request.app.state.database
     settings: Settings = request.app.state.settings
+    key = idempotency_key(request)
+    digest: str = request.state.request_digest
     with database.writing() as session:
         writer = writer_of(session, authorization(request))
+        if key is not None and (kept := find_answer(session, writer.id, key, digest)):
+            return _written(kept.status, kept.body, kept.location, {"Idempotent-Replayed": "true"})
+        doing = Write(session, writer, viewer(session, settings.stale_after_days))
+        if query.dry_run:
+            with session.begin_nested() as attempt:
+                answer = work(doing)
+                attempt.rollback()
+            return replace(answer, location=None, status=200).response()
+        answer = work(doing)
         note_use(session, writer)
-        yield Write(session, writer, viewer(session, settings.stale_after_days))
+        if key is not None:
+            keep_answer(
+                session,
+                KeptAnswer(
+                    api_key_id=writer.id,
+                    idempotency_key=key,
+                    request_digest=digest,
+                    status=answer.status,
+                    location=answer.location,
+                    body=answer.body.model_dump_json(),
+                    kept_at=utc_now(),
+                ),
+            )
+    return answer.response()
 
 
-def recorded_answer(recorded: Recorded) -> Response:
-    """Return the answer to a write that was kept."""
-    location = {"Location": f"/v1/changes/{recorded.change.seq}"}
-    return Response(recorded.model_dump_json(), 201, location, media_type="application/json")
+def recorded(found: Recorded, *, dry_run: bool) -> Answer:
+    """Return the answer to an entry that was added, or would have been."""
+    return Answer(as_dry_run(found) if dry_run else found, f"/v1/changes/{found.change.seq}")
+
+
+def _written(status: int, body: str, location: str | None, more: dict[str, str] | None = None) -> Response:
+    headers = {"Cache-Control": "no-store"} | (more or {})
+    if location is not None:
+        headers["Location"] = location
+    return Response(body, status, headers, media_type=MEDIA_TYPES[Format.JSON])

@@ -69,6 +69,7 @@ def create_app(settings: Settings | None = None) -> FastAPI:
     for router in (
         positions.router,
         positions.writes,
+        positions.bulk,
         countries.router,
         changes.router,
         changes.writes,

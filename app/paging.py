@@ -13,6 +13,7 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from app.db import canonical_json
 from app.errors import Invalid, refused
+from app.export import Format
 from app.fields import MAX_SEQ, Day, Instant, Moment, Number
 
 Item = TypeVar("Item")
@@ -53,10 +54,19 @@ class MomentQuery(KnownQuery):
     )
 
 
-class PageQuery(NoQuery):
-    """Which part of a list is wanted."""
+class ListQuery(NoQuery):
+    """How much of a list is wanted, and in what format."""
 
     limit: Limit = Field(default=100, description="Items on a page, 1 to 1000.")
+    format: Format | None = Field(default=None, description="`json`, `csv` or `ndjson`; wins over `Accept`.")
+    excel: bool = Field(
+        default=False, description="For CSV: with a byte order mark, and safe from formulas in cells."
+    )
+
+
+class PageQuery(ListQuery):
+    """Which part of a list is wanted."""
+
     cursor: Annotated[str, Field(max_length=1000)] | None = Field(
         default=None, description="Where to go on: taken from `next`, for the same question only."
     )

@@ -111,12 +111,17 @@ def state(session: Session, viewer: Viewer, writer: Writer, new: NewPosition) ->
     Raises `Invalid` naming every fault, or `Duplicate` when the same is live in the record.
     """
     head = head_of(session)
-    recorded_at = next_instant(head)
+    after = add_statement(session, head, next_instant(head), writer, new)
+    return _answer(session, viewer, head, after)
+
+
+def add_statement(
+    session: Session, head: Head, recorded_at: datetime, writer: Writer, new: NewPosition
+) -> Head:
+    """Add one statement after `head` and return the new head; raises as `state` does."""
     draft = _draft(session, head, recorded_at, writer, new)
     _refuse_duplicate(session, draft)
-    change = _change(Action.STATE, writer, recorded_at)
-    after = append(session, head, change, draft)
-    return _answer(session, viewer, head, after)
+    return append(session, head, _change(Action.STATE, writer, recorded_at), draft)
 
 
 def correct(session: Session, viewer: Viewer, writer: Writer, entry: int, correction: Correction) -> Recorded:
@@ -152,18 +157,8 @@ def retract(session: Session, viewer: Viewer, writer: Writer, entry: int, retrac
 
 def as_dry_run(recorded: Recorded) -> Recorded:
     """Return the same answer for an entry that was not kept: its number and digest are null."""
-    seq = recorded.change.seq
-
-    def unnumbered(position: PositionView | None) -> PositionView | None:
-        if position is None:
-            return None
-        sides = [
-            side.model_copy(update={"seq": None}) if side.seq == seq else side for side in position.sides
-        ]
-        own = None if position.seq == seq else position.seq
-        return position.model_copy(update={"seq": own, "sides": sides})
-
-    statement = recorded.change.statement
+    assert recorded.change.seq is not None
+    statement, kept = recorded.change.statement, recorded.change.seq - 1
     return Recorded(
         change=recorded.change.model_copy(
             update={
@@ -172,18 +167,28 @@ def as_dry_run(recorded: Recorded) -> Recorded:
                 "statement": statement and statement.model_copy(update={"seq": None}),
             }
         ),
-        positions=[shown for each in recorded.positions if (shown := unnumbered(each))],
-        diff=[
-            each.model_copy(
-                update={
-                    "before": unnumbered(each.before),
-                    "after": unnumbered(each.after),
-                    "seqs": [],
-                }
-            )
-            for each in recorded.diff
-        ],
+        positions=[_unnumbered(position, kept) for position in recorded.positions],
+        diff=[unnumbered_entry(entry, kept) for entry in recorded.diff],
     )
+
+
+def unnumbered_entry(entry: DiffEntry, kept: int) -> DiffEntry:
+    """Return a difference without the numbers above `kept`: nothing was recorded under them."""
+    return entry.model_copy(
+        update={
+            "before": entry.before and _unnumbered(entry.before, kept),
+            "after": entry.after and _unnumbered(entry.after, kept),
+            "seqs": [seq for seq in entry.seqs if seq <= kept],
+        }
+    )
+
+
+def _unnumbered(position: PositionView, kept: int) -> PositionView:
+    def number(seq: int | None) -> int | None:
+        return seq if seq is not None and seq <= kept else None
+
+    sides = [side.model_copy(update={"seq": number(side.seq)}) for side in position.sides]
+    return position.model_copy(update={"seq": number(position.seq), "sides": sides})
 
 
 def post_source(session: Session, writer: Writer, new: NewSource) -> tuple[Source, bool]:

@@ -23,3 +23,6 @@ class Settings(BaseSettings):
 
     body_limit_bytes: int = Field(default=1_048_576, ge=1024)
     """Largest request body (1 MiB); a larger one is answered with 413 `too-large`."""
+
+    bulk_limit_bytes: int = Field(default=33_554_432, ge=1024)
+    """Largest body of a bulk request (32 MiB)."""

@@ -25,7 +25,7 @@ from app.main import create_app
 from app.settings import Settings
 from app.vocabulary import Scope
 
-RECORD = "line_entry, line, statement_relation, statement, change, source, api_key"
+RECORD = "line_entry, line, statement_relation, statement, change, source, api_key, kept_answer"
 BACKENDS = ("sqlite", "postgresql")
 
 

@@ -34,4 +34,15 @@ def problems(*statuses: int) -> Responses:
 UNCHANGED: Responses = {304: {"description": "The client has this answer already"}}
 READ: Responses = UNCHANGED | problems(422, 503)
 READ_ONE: Responses = READ | problems(404)
-WRITE: Responses = problems(401, 403, 409, 413, 415, 422, 503)
+LIST: Responses = READ | {
+    200: {
+        "content": {
+            "text/csv": {"schema": {"type": "string"}},
+            "application/x-ndjson": {"schema": {"type": "string"}},
+        }
+    },
+    **problems(406),
+}
+DRY_RUN: Responses = {200: {"description": "Under `dry_run`: what it would change"}}
+WRITE: Responses = DRY_RUN | problems(401, 403, 409, 413, 415, 422, 503)
+WRITE_ONE: Responses = WRITE | problems(404)

@@ -8,11 +8,12 @@ from pydantic import Field
 from app.bodies import WriteRoute
 from app.changes import ChangeView, LedgerFilter, changes_after, count_changes, get_change
 from app.countries import chosen_countries
-from app.deps import reading, recorded_answer, writing
+from app.deps import Answer, Write, WriteQuery, reading, recorded, write
+from app.export import CHANGES
 from app.fields import MAX_SEQ, Number
-from app.paging import KnownQuery, Limit, Meta, Page
+from app.paging import KnownQuery, ListQuery, Meta, Page
 from app.recording import Correction, Recorded, Retraction, correct, retract
-from app.routes.answers import READ, READ_ONE, WRITE, problems
+from app.routes.answers import LIST, READ_ONE, WRITE_ONE
 from app.routes.filters import Code
 from app.vocabulary import Action, Component
 
@@ -24,13 +25,12 @@ Seq = Annotated[
 ]
 
 
-class ChangesQuery(KnownQuery):
+class ChangesQuery(ListQuery, KnownQuery):
     """What is asked of the ledger."""
 
     after: Annotated[Number, Field(ge=0, le=MAX_SEQ)] = Field(
         default=0, description="Only entries numbered above this one: where the last page ended."
     )
-    limit: Limit = Field(default=100, description="Items on a page, 1 to 1000.")
     country: Annotated[list[Code], Field(max_length=300)] = Field(
         default=[], description="Of a country; repeatable.", examples=[["PL"]]
     )
@@ -53,7 +53,7 @@ class ChangeAnswer(ChangeView):
     meta: Meta
 
 
-@router.get("", response_model=ChangeList, responses=READ)
+@router.get("", response_model=ChangeList, responses=LIST)
 def list_changes(request: Request, query: Annotated[ChangesQuery, Query()]) -> Response:
     """The ledger in order, without gaps; an empty page is the end, and `next` asks for what follows.
 
@@ -72,7 +72,8 @@ def list_changes(request: Request, query: Annotated[ChangesQuery, Query()]) -> R
         if len(page) == query.limit and page[-1].seq is not None:
             last = page[-1].seq
         meta = read.meta(total)
-        return read.answer(ChangeList(meta=meta, items=page, next=read.feed_url(last)))
+        answer = ChangeList(meta=meta, items=page, next=read.feed_url(last))
+        return read.answer_list(answer, CHANGES)
 
 
 @router.get("/{seq}", response_model=ChangeAnswer, responses=READ_ONE)
@@ -83,17 +84,27 @@ def get_change_by_seq(request: Request, seq: Seq, query: Annotated[KnownQuery, Q
         return read.answer(ChangeAnswer(**dict(view), meta=read.meta(1)))
 
 
-@writes.post("/{seq}/correction", response_model=Recorded, status_code=201, responses=WRITE | problems(404))
-def create_correction(request: Request, seq: Seq, new: Correction) -> Response:
+@writes.post("/{seq}/correction", response_model=Recorded, status_code=201, responses=WRITE_ONE)
+def create_correction(
+    request: Request, seq: Seq, new: Correction, query: Annotated[WriteQuery, Query()]
+) -> Response:
     """Correct our record: say what the entry's statement should have been, and why."""
-    with writing(request) as write:
-        recorded = correct(write.session, write.viewer, write.writer, seq, new)
-    return recorded_answer(recorded)
+
+    def work(doing: Write) -> Answer:
+        found = correct(doing.session, doing.viewer, doing.writer, seq, new)
+        return recorded(found, dry_run=query.dry_run)
+
+    return write(request, query, work)
 
 
-@writes.post("/{seq}/retraction", response_model=Recorded, status_code=201, responses=WRITE | problems(404))
-def create_retraction(request: Request, seq: Seq, new: Retraction) -> Response:
+@writes.post("/{seq}/retraction", response_model=Recorded, status_code=201, responses=WRITE_ONE)
+def create_retraction(
+    request: Request, seq: Seq, new: Retraction, query: Annotated[WriteQuery, Query()]
+) -> Response:
     """Take an entry's statement out of the record: it was never so."""
-    with writing(request) as write:
-        recorded = retract(write.session, write.viewer, write.writer, seq, new)
-    return recorded_answer(recorded)
+
+    def work(doing: Write) -> Answer:
+        found = retract(doing.session, doing.viewer, doing.writer, seq, new)
+        return recorded(found, dry_run=query.dry_run)
+
+    return write(request, query, work)

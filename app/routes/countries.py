@@ -1,20 +1,19 @@
 """/v1/countries: countries with what they hold."""
 
-from datetime import date
 from typing import Annotated
 
 from fastapi import APIRouter, Path, Query, Request, Response
 from pydantic import BaseModel, Field
 
-from app.as_of import Known, Viewer, known_record
-from app.countries import CountryFacts, every_country, get_code
+from app.as_of import CountryView, known_record, positions_of
+from app.countries import every_country, get_code
 from app.deps import reading
+from app.export import COUNTRIES
 from app.fields import Line
 from app.paging import Meta, MomentQuery, Page, PageQuery
-from app.positions import PositionView
-from app.routes.answers import READ, READ_ONE
+from app.routes.answers import LIST, READ_ONE
 from app.statements import Condition, Stated, StatementView, statement_view
-from app.vocabulary import FORCE, Component, Group
+from app.vocabulary import Group
 
 router = APIRouter(prefix="/v1/countries", tags=["countries"])
 
@@ -28,15 +27,6 @@ class CountriesQuery(PageQuery, MomentQuery):
     )
     q: Annotated[Line, Field(max_length=80)] | None = Field(
         default=None, description="Part of the name, in any case, or a code."
-    )
-
-
-class CountryView(CountryFacts):
-    """A country with what it holds."""
-
-    tracked: bool = Field(description="Whether the record holds any live statement of it.")
-    positions: dict[Component, PositionView | None] = Field(
-        description="Position by component; troops, air and sea are always there, null = none recorded."
     )
 
 
@@ -62,17 +52,7 @@ class CountryAnswer(CountryView):
     counts: CountryCounts
 
 
-def positions_of(known: Known, viewer: Viewer, code: str, day: date) -> dict[Component, PositionView | None]:
-    """Return a country's positions by component; the force's own are always there."""
-    found = {}
-    for component in Component:
-        position = viewer.position(known, (code, component), day)
-        if position is not None or component in FORCE:
-            found[component] = position
-    return found
-
-
-@router.get("", response_model=CountryList, responses=READ)
+@router.get("", response_model=CountryList, responses=LIST)
 def list_countries(request: Request, query: Annotated[CountriesQuery, Query()]) -> Response:
     """Countries by code, each with its positions on a day."""
     with reading(request, query) as read:
@@ -95,7 +75,8 @@ def list_countries(request: Request, query: Annotated[CountriesQuery, Query()]) 
             )
             for country in page
         ]
-        return read.answer(CountryList(meta=read.meta(len(found)), items=views, next=following))
+        answer = CountryList(meta=read.meta(len(found)), items=views, next=following)
+        return read.answer_list(answer, COUNTRIES)
 
 
 @router.get("/{code}", response_model=CountryAnswer, responses=READ_ONE)

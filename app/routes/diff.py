@@ -13,9 +13,10 @@ from app.dates import BadDate, parse_day
 from app.deps import Read, reading
 from app.diff import Axis, DiffEntry, Entry, Mode, Op, diff_days, diff_knowledge
 from app.errors import refused
+from app.export import DIFF
 from app.fields import Line, parse_instant
 from app.paging import Meta, MomentQuery, Page, PageQuery
-from app.routes.answers import READ
+from app.routes.answers import LIST
 from app.routes.filters import FilterQuery
 
 router = APIRouter(prefix="/v1/diff", tags=["diff"])
@@ -62,7 +63,7 @@ class DiffList(Page[DiffEntry]):
     meta: DiffMeta
 
 
-@router.get("", response_model=DiffList, responses=READ)
+@router.get("", response_model=DiffList, responses=LIST)
 def list_differences(request: Request, query: Annotated[DiffQuery, Query()]) -> Response:
     """What differs between two days, or between two states of our knowledge, line by line.
 
@@ -83,7 +84,7 @@ def list_differences(request: Request, query: Annotated[DiffQuery, Query()]) -> 
             to=found.last,
             counts={op: sum(entry.op is op for entry in found.entries) for op in Op},
         )
-        return found.read.answer(DiffList(meta=meta, items=page, next=following))
+        return found.read.answer_list(DiffList(meta=meta, items=page, next=following), DIFF)
 
 
 class Found(NamedTuple):

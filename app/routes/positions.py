@@ -6,21 +6,39 @@ from fastapi import APIRouter, Path, Query, Request, Response
 from pydantic import BaseModel, Field
 
 from app.as_of import known_record, positions_as_of, report_views
-from app.bodies import WriteRoute
+from app.bodies import BulkRoute, WriteRoute
+from app.bulk import COLUMNS, CSV, JSON, MOST_ROWS, NDJSON, BulkRecorded, read_rows, state_all
 from app.countries import get_code
-from app.deps import reading, recorded_answer, writing
+from app.deps import Answer, Write, WriteQuery, reading, recorded, write
 from app.diff import DiffEntry, events_by_day, steps_by_day
 from app.errors import NotFound
+from app.export import POSITIONS
 from app.paging import Limit, Meta, MomentQuery, Page, PageQuery
 from app.positions import PositionView
 from app.recording import Recorded, state
-from app.routes.answers import READ, READ_ONE, WRITE
+from app.routes.answers import LIST, READ_ONE, WRITE
 from app.routes.filters import FilterQuery
 from app.statements import NewPosition, StatementView
 from app.vocabulary import Component
 
 router = APIRouter(prefix="/v1/positions", tags=["positions"])
 writes = APIRouter(prefix="/v1/positions", tags=["positions"], route_class=WriteRoute)
+bulk = APIRouter(prefix="/v1/positions", tags=["positions"], route_class=BulkRoute)
+
+STATEMENT = {"$ref": "#/components/schemas/NewPosition"}
+BULK_BODY = {
+    "required": True,
+    "content": {
+        JSON: {"schema": {"type": "array", "items": STATEMENT, "minItems": 1, "maxItems": MOST_ROWS}},
+        NDJSON: {"schema": {"type": "string", "description": "One statement a line."}},
+        CSV: {
+            "schema": {"type": "string", "description": f"Columns: {', '.join(COLUMNS)}."},
+            "example": "country,kind,firmness,stated_on,summary,authority,source_url,source_title\r\n"
+            "PL,troops,considering,2025-03-27,It weighs a contribution.,ministry,"
+            "https://example.org/a,After the summit\r\n",
+        },
+    },
+}
 
 
 class PositionsQuery(FilterQuery, PageQuery, MomentQuery):
@@ -57,7 +75,7 @@ def key_of(view: PositionView) -> list[str | int | None]:
     return [view.country, view.component, is_possible, view.effective_on.isoformat(), view.seq]
 
 
-@router.get("", response_model=PositionList, responses=READ)
+@router.get("", response_model=PositionList, responses=LIST)
 def list_positions(request: Request, query: Annotated[PositionsQuery, Query()]) -> Response:
     """Positions in force on a day, as known at a moment, sorted by country and component."""
     with reading(request, query) as read:
@@ -66,7 +84,8 @@ def list_positions(request: Request, query: Annotated[PositionsQuery, Query()]) 
         possible = query.dates == "possible"
         found = positions_as_of(known, read.viewer(), read.day, wanted, possible=possible)
         page, following = read.cut(found, key_of, query)
-        return read.answer(PositionList(meta=read.meta(len(found)), items=page, next=following))
+        answer = PositionList(meta=read.meta(len(found)), items=page, next=following)
+        return read.answer_list(answer, POSITIONS)
 
 
 @router.get("/{code}/{component}", response_model=PositionAnswer, responses=READ_ONE)
@@ -96,8 +115,34 @@ def get_position(
 
 
 @writes.post("", response_model=Recorded, status_code=201, responses=WRITE)
-def create_position(request: Request, new: NewPosition) -> Response:
+def create_position(request: Request, new: NewPosition, query: Annotated[WriteQuery, Query()]) -> Response:
     """State a position: record what a country said, with the source that says so."""
-    with writing(request) as write:
-        recorded = state(write.session, write.viewer, write.writer, new)
-    return recorded_answer(recorded)
+
+    def work(doing: Write) -> Answer:
+        found = state(doing.session, doing.viewer, doing.writer, new)
+        return recorded(found, dry_run=query.dry_run)
+
+    return write(request, query, work)
+
+
+@bulk.post(
+    "/bulk",
+    response_model=BulkRecorded,
+    status_code=201,
+    responses=WRITE,
+    openapi_extra={"requestBody": BULK_BODY},
+)
+def create_positions(request: Request, query: Annotated[WriteQuery, Query()]) -> Response:
+    """State many positions at once: a JSON array, NDJSON or CSV; all rows are recorded, or none.
+
+    Each refused row is named with its line (in an array: its place, from 1), its column and the
+    cure. At most 10,000 rows; in CSV, `quantity` and `source` are spread over columns.
+    """
+    body: bytes = request.state.body
+    rows = read_rows(body, request.state.media_type)
+
+    def work(doing: Write) -> Answer:
+        found = state_all(doing.session, doing.viewer, doing.writer, rows, dry_run=query.dry_run)
+        return Answer(found, f"/v1/changes?after={(found.first_seq or 1) - 1}")
+
+    return write(request, query, work)

@@ -6,11 +6,12 @@ from fastapi import APIRouter, Path, Query, Request, Response
 
 from app.bodies import WriteRoute
 from app.changes import SourceView, source_view, supported_by
-from app.deps import reading, writing
+from app.deps import Answer, Write, WriteQuery, reading, write
+from app.export import SOURCES
 from app.fields import MAX_SEQ, Number
 from app.paging import KnownQuery, Meta, Page, PageQuery
 from app.recording import post_source
-from app.routes.answers import READ, READ_ONE, WRITE
+from app.routes.answers import LIST, READ_ONE, WRITE
 from app.sources import NewSource, get_source, newest_source_id, sources_up_to
 
 router = APIRouter(prefix="/v1/sources", tags=["sources"])
@@ -31,7 +32,7 @@ class SourceAnswer(SourceView):
     meta: Meta
 
 
-@router.get("", response_model=SourceList, responses=READ)
+@router.get("", response_model=SourceList, responses=LIST)
 def list_sources(request: Request, query: Annotated[SourcesQuery, Query()]) -> Response:
     """Sources by id, each with the live entries that it supports."""
     with reading(request, query, version=newest_source_id) as read:
@@ -42,7 +43,7 @@ def list_sources(request: Request, query: Annotated[SourcesQuery, Query()]) -> R
         supported = supported_by(read.session, read.seq, [source.id for source in page])
         views = [source_view(source, supported.get(source.id, [])) for source in page]
         meta = read.meta(len(found))
-        return read.answer(SourceList(meta=meta, items=views, next=following))
+        return read.answer_list(SourceList(meta=meta, items=views, next=following), SOURCES)
 
 
 @router.get("/{source_id}", response_model=SourceAnswer, responses=READ_ONE)
@@ -65,12 +66,15 @@ def get_source_by_id(
     status_code=201,
     responses=WRITE | {200: {"model": SourceView, "description": "The source was known already"}},
 )
-def create_source(request: Request, new: NewSource) -> Response:
+def create_source(request: Request, new: NewSource, query: Annotated[WriteQuery, Query()]) -> Response:
     """Record a source; posting a known one answers the existing record, with 200."""
-    with writing(request) as write:
-        source, is_new = post_source(write.session, write.writer, new)
-        supported = supported_by(write.session, MAX_SEQ, [source.id])
+
+    def work(doing: Write) -> Answer:
+        source, is_new = post_source(doing.session, doing.writer, new)
+        supported = supported_by(doing.session, MAX_SEQ, [source.id])
         view = source_view(source, supported.get(source.id, []))
-    headers = {"Location": f"/v1/sources/{view.id}"}
-    status = 201 if is_new else 200
-    return Response(view.model_dump_json(), status, headers, media_type="application/json")
+        if is_new and query.dry_run:
+            view = view.model_copy(update={"id": None})
+        return Answer(view, f"/v1/sources/{source.id}", 201 if is_new else 200)
+
+    return write(request, query, work)

@@ -1,0 +1,246 @@
+"""Many statements at once: from a JSON array, NDJSON or CSV, all or nothing."""
+
+import csv
+import io
+import re
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+from pydantic import BaseModel, Field, ValidationError
+from sqlmodel import Session
+
+from app.as_of import PositionFilter, Viewer
+from app.changes import Head, head_of, moves_between, next_instant, stated_by
+from app.diff import DiffEntry, Entry, Mode, diff_knowledge
+from app.errors import Duplicate, Fault, Invalid, faults_of, invalid, refused
+from app.recording import Writer, add_statement, unnumbered_entry
+from app.statements import NewPosition
+from app.strict_json import parse_json
+
+MOST_ROWS = 10_000
+"""How many rows one request may hold."""
+
+JSON, NDJSON, CSV = "application/json", "application/x-ndjson", "text/csv"
+BULK_TYPES = (JSON, NDJSON, "application/ndjson", "application/jsonl", CSV)
+"""The media types that bulk input may have."""
+
+_LISTS = ("refuses", "conditions", "caveats", "relates_to")
+_NUMBERS = ("credibility", "source_id", "quantity_min", "quantity_max")
+_SOURCE = ("url", "title", "publisher", "published_on", "reliability", "notes")
+_QUANTITY = ("min", "max", "unit", "verbatim")
+COLUMNS = (
+    *(name for name in NewPosition.model_fields if name not in ("source", "quantity")),
+    *(f"quantity_{name}" for name in _QUANTITY),
+    *(f"source_{name}" for name in _SOURCE),
+)
+"""The columns of CSV input: the fields of a statement, `quantity` and `source` spread out.
+
+`refuses` holds components joined by `;`; `conditions` and `caveats` types joined by `;`, each
+with its text after a colon (`ceasefire;other: after the election`); `relates_to` relations with
+their seq (`repeats:17;clarifies:18`). An empty cell means that the field is left out.
+"""
+
+
+@dataclass(slots=True)
+class Row:
+    """A row of the input: its line (or place in the array, from 1), and what it says or what is wrong."""
+
+    number: int
+    body: Any
+    faults: list[Fault] = field(default_factory=list)
+    columns: bool = False
+    """Whether faults are named by column rather than by pointer."""
+
+
+class BulkRecorded(BaseModel):
+    """What a bulk request answers."""
+
+    first_seq: int | None = Field(description="First entry added; null when none was, or under `dry_run`.")
+    last_seq: int | None = Field(description="Last entry added; null when none was, or under `dry_run`.")
+    count: int = Field(description="How many rows were recorded, or would be.")
+    diff: list[DiffEntry] = Field(description="What the rows changed together in the positions of today.")
+
+
+def read_rows(body: bytes, media_type: str) -> list[Row]:
+    """Return the rows of a body; what cannot be read at all is refused as a whole."""
+    if media_type == JSON:
+        rows = _json_rows(body)
+    elif media_type == CSV:
+        rows = list(csv_rows(_text(body)))
+    else:
+        rows = list(_ndjson_rows(body))
+    if not rows:
+        raise refused("empty", "There are no rows.", pointer="")
+    if len(rows) > MOST_ROWS:
+        message = f"There are {len(rows)} rows; send at most {MOST_ROWS} at a time."
+        raise refused("too_many", message, pointer="")
+    return rows
+
+
+def _text(body: bytes) -> str:
+    try:
+        return body.decode("utf-8-sig")
+    except UnicodeDecodeError:
+        raise refused("malformed", "The body is not UTF-8.", pointer="") from None
+
+
+def _json_rows(body: bytes) -> list[Row]:
+    parsed = parse_json(body)
+    if not isinstance(parsed, list):
+        raise refused("malformed", "Send a JSON array of statements.", pointer="")
+    return [Row(number, each) for number, each in enumerate(parsed, 1)]
+
+
+def _ndjson_rows(body: bytes) -> Iterator[Row]:
+    for number, line in enumerate(_text(body).split("\n"), 1):
+        if not line.strip():
+            continue
+        try:
+            yield Row(number, parse_json(line.encode()))
+        except Invalid as error:
+            yield Row(number, None, error.faults)
+
+
+def csv_rows(text: str, delimiter: str = ",") -> Iterator[Row]:
+    """Yield the rows of CSV input as bodies, by the header's names (see `COLUMNS`).
+
+    Raises `Invalid` for a header that names no column of ours twice or one that is not ours.
+    """
+    reader = csv.reader(io.StringIO(text, newline=""), delimiter=delimiter, strict=True)
+    header: list[str] | None = None
+    line = 0
+    while True:
+        before, line = line, reader.line_num
+        try:
+            cells = next(reader)
+        except StopIteration:
+            return
+        except csv.Error as error:
+            yield Row(before + 1, None, [Fault("malformed", f"The CSV cannot be read: {error}.")])
+            return
+        if header is None:
+            header = [name.strip() for name in cells]
+            _check_header(header)
+        elif any(cells):
+            yield _csv_row(line + 1, header, cells)
+
+
+def _check_header(header: list[str]) -> None:
+    faults = [
+        Fault("unknown", "There is no such column; the README lists them.", row=1, column=name[:60])
+        for name in header
+        if name not in COLUMNS
+    ]
+    twice = {name for name in header if header.count(name) > 1}
+    faults += [Fault("twice", "This column occurs twice.", row=1, column=name[:60]) for name in sorted(twice)]
+    if faults:
+        raise invalid(faults)
+
+
+def _csv_row(number: int, header: list[str], cells: list[str]) -> Row:
+    if len(cells) != len(header):
+        message = f"This row has {len(cells)} cells, the header {len(header)}."
+        return Row(number, None, [Fault("ragged", message)], columns=True)
+    return Row(number, body_of(dict(zip(header, cells, strict=True))), columns=True)
+
+
+def body_of(cells: dict[str, str]) -> dict[str, Any]:
+    """Return the body that a CSV row means; a cell that cannot be read is left for validation."""
+    body: dict[str, Any] = {}
+    for name, cell in cells.items():
+        value = _value(name, cell)
+        if cell == "":
+            continue
+        if name != "source_id" and name.startswith("source_"):
+            body.setdefault("source", {})[name.removeprefix("source_")] = value
+        elif name.startswith("quantity_"):
+            body.setdefault("quantity", {})[name.removeprefix("quantity_")] = value
+        else:
+            body[name] = value
+    return body
+
+
+def _value(name: str, cell: str) -> Any:
+    if name in _NUMBERS:
+        return int(cell) if re.fullmatch(r"-?[0-9]{1,18}", cell) else cell
+    if name not in _LISTS:
+        return cell
+    parts = [part.strip() for part in cell.split(";") if part.strip()]
+    if name == "refuses":
+        return parts
+    pairs = [[each.strip() for each in part.partition(":")[::2]] for part in parts]
+    if name == "relates_to":
+        return [{"relation": word, "seq": _value("source_id", rest)} for word, rest in pairs]
+    return [{"type": word, "text": rest or None} for word, rest in pairs]
+
+
+def column_of(pointer: str) -> str:
+    """Return the CSV column that a JSON Pointer into a statement lies in."""
+    _, first, *rest = f"{pointer}/".split("/")
+    return f"{first}_{rest[0]}" if first in ("source", "quantity") and rest and rest[0] else first
+
+
+def state_all(
+    session: Session,
+    viewer: Viewer,
+    writer: Writer,
+    rows: Sequence[Row],
+    *,
+    dry_run: bool = False,
+    progress: Callable[[], None] | None = None,
+) -> BulkRecorded:
+    """Record every row, or none: raises `Invalid` that names each bad row's faults.
+
+    All entries carry the same `recorded_at`: no state of knowledge holds a part of them. The
+    caller rolls back when this raises. `progress` is called once a row.
+    """
+    before = head = head_of(session)
+    recorded_at = next_instant(head)
+    faults: list[Fault] = []
+    for row in rows:
+        try:
+            head = _add(session, head, recorded_at, writer, row) or head
+        except Invalid as error:
+            faults += [_in_row(fault, row) for fault in error.faults]
+        except Duplicate as error:
+            faults.append(_in_row(Fault("duplicate", error.detail, pointer=""), row))
+        if progress is not None:
+            progress()
+    if faults:
+        raise Invalid(f"{len({fault.row for fault in faults})} of {len(rows)} rows are not valid.", faults)
+    diff = _diff(session, viewer, before, head)
+    return BulkRecorded(
+        first_seq=None if dry_run else before.seq + 1,
+        last_seq=None if dry_run else head.seq,
+        count=len(rows),
+        diff=[unnumbered_entry(entry, before.seq) for entry in diff] if dry_run else diff,
+    )
+
+
+def _add(session: Session, head: Head, recorded_at: Any, writer: Writer, row: Row) -> Head | None:
+    if row.faults:
+        raise invalid(row.faults)
+    try:
+        new = NewPosition.model_validate(row.body)
+    except ValidationError as error:
+        details = error.errors(include_input=False, include_url=False)
+        raise invalid(faults_of([each | {"loc": ("body", *each["loc"])} for each in details])) from None
+    return add_statement(session, head, recorded_at, writer, new)
+
+
+def _in_row(fault: Fault, row: Row) -> Fault:
+    if row.columns:
+        return replace(fault, row=row.number, pointer=None, column=column_of(fault.pointer or "") or None)
+    return replace(fault, row=row.number)
+
+
+def _diff(session: Session, viewer: Viewer, before: Head, after: Head) -> list[DiffEntry]:
+    moves = moves_between(session, before.seq, after.seq, None)
+    statements = stated_by(session, after.seq, {move.country for move in moves})
+    by_seq = {stated.seq: stated for stated in statements}
+    entries = [Entry(move.seq, move.action, by_seq[move.seq], None) for move in moves]
+    assert after.recorded_at is not None
+    today = after.recorded_at.date()
+    span = before.seq, after.seq
+    return diff_knowledge(statements, entries, viewer, span, today, Mode.NET, PositionFilter())

@@ -1,0 +1,798 @@
+"""Random records, kept on both databases and in the reference model side by side: all three answer alike.
+
+`TRACKER_TEST_EXAMPLES` asks for that many new random records instead of the usual few, which are the
+same in every run; `--hypothesis-seed` then chooses which.
+"""
+
+import json
+import os
+import shutil
+from collections.abc import Callable, Iterator
+from datetime import date, datetime, timedelta
+from pathlib import Path
+from typing import Any
+
+import pytest
+from fastapi import FastAPI
+from fastapi.testclient import TestClient
+from hypothesis import HealthCheck, note, settings
+from hypothesis import strategies as st
+from hypothesis.stateful import RuleBasedStateMachine, initialize, precondition, rule, run_state_machine_as_test
+from httpx2 import Response
+from sqlmodel import Session, select
+
+from app.auth import ApiKey, create_key
+from app.db import Database
+from app.main import create_app
+from app.settings import Settings
+from app.vocabulary import Scope
+from tests.conftest import Clock, client, empty
+from tests.model import (
+    CONTENT,
+    DiffEntry,
+    Entry,
+    Line,
+    Model,
+    Position,
+    Statement,
+    amount,
+    as_set,
+    bounds,
+    is_refusal,
+    lines_of,
+    said,
+)
+
+Body = dict[str, Any]
+Question = tuple[str, tuple[tuple[str, str], ...]]
+
+EXAMPLES = int(os.environ.get("TRACKER_TEST_EXAMPLES", "0"))
+UNHURRIED = settings(
+    deadline=None,
+    derandomize=not EXAMPLES,
+    suppress_health_check=list(HealthCheck),
+)
+
+FORCE = ("troops", "air", "sea")
+SUPPORT = (
+    "logistics",
+    "training",
+    "bases",
+    "intelligence",
+    "monitoring",
+    "equipment",
+    "funding",
+    "command",
+    "other",
+)
+OFFERS = ("considering", "signalled", "planned", "committed", "authorised", "deployed")
+REFUSALS = ("leaning", "declared", "binding")
+GOVERNMENT = (
+    "head_of_government",
+    "foreign_minister",
+    "defence_minister",
+    "other_minister",
+    "ministry",
+    "diplomat",
+)
+REPORTS = ("parliament", "armed_forces", "unnamed_official", "opposition", "media", "third_party")
+EXECUTIVE_PRESIDENTS = ("FR",)
+DAYS = [
+    date.fromisoformat(f"2025-{day}")
+    for day in (
+        "03-01 03-05 03-10 03-11 03-15 03-20 03-27 03-28 03-31 04-01 04-02 04-10 04-15 04-20 04-30"
+    ).split()
+]
+LONG_AFTER = date(2025, 11, 30)
+"""By then everything is stale that was not affirmed after the middle of the span."""
+
+
+def mostly(usual: Any, *others: st.SearchStrategy[Any]) -> st.SearchStrategy[Any]:
+    """Draw `usual` in about two cases of three, else from `others`."""
+    return st.integers(0, 5).flatmap(lambda n: st.just(usual) if n < 4 else st.one_of(*others))
+
+
+days = st.sampled_from(DAYS)
+qualifiers = mostly("", st.sampled_from("~?%"))
+months = st.sampled_from(("2025-03", "2025-04"))
+intervals = st.tuples(days, days).map(lambda pair: f"{min(pair)}/{max(pair)}")
+edtf_dates = st.one_of(
+    days.map(str),
+    days.map(str),
+    st.builds("{}{}".format, days, qualifiers),
+    st.builds("{}{}".format, months, qualifiers),
+    intervals,
+    st.builds("../{}{}".format, st.one_of(days.map(str), months), qualifiers),
+    st.builds("{}/2025-04{}".format, days, qualifiers),
+    st.builds("2025-03{}/{}".format, qualifiers, days),
+    st.builds("{}{}".format, st.sampled_from(("2024", "2025", "2025-03/2025")), qualifiers),
+)
+
+conditions = st.lists(
+    st.sampled_from(
+        (
+            {"type": "ceasefire", "text": None},
+            {"type": "ceasefire", "text": "A lasting one."},
+            {"type": "us_backstop", "text": None},
+            {"type": "other", "text": "If asked."},
+            {"type": "other", "text": "if asked."},
+        )
+    ),
+    max_size=3,
+)
+caveats = st.lists(
+    st.sampled_from(({"type": "non_combat", "text": None}, {"type": "other", "text": "In the west."})),
+    min_size=1,
+    max_size=2,
+)
+quantities = st.sampled_from(
+    (
+        {"min": 100, "max": None, "unit": "soldiers", "verbatim": "at least a hundred"},
+        {"min": 100, "max": 200, "unit": "soldiers", "verbatim": None},
+        {"min": None, "max": None, "unit": None, "verbatim": "some"},
+        {"min": None, "max": None, "unit": None, "verbatim": None},
+    )
+)
+kinds = st.sampled_from(("troops",) * 4 + ("refusal",) * 4 + ("support",) * 2 + ("air", "sea"))
+supports = st.sampled_from(("other",) * 5 + ("logistics",) * 4 + SUPPORT)
+scopes = st.one_of(
+    st.none(),
+    st.just(["troops"]),
+    st.sampled_from((["sea", "troops"], ["troops", "air", "sea"], ["troops", "logistics"], ["other"])),
+    st.lists(st.sampled_from(FORCE + SUPPORT), min_size=1, max_size=3),
+)
+authorities = st.sampled_from(
+    ("head_of_government",) * 6 + ("head_of_state",) * 7 + GOVERNMENT + REPORTS + ("media",) * 2
+)
+sources = st.integers(0, 6).map(
+    lambda number: {
+        "url": f"https://example.org/{number}",
+        "title": f"Title {number}",
+        "publisher": "Example Gazette",
+        "published_on": None,
+    }
+)
+marks = st.lists(
+    st.tuples(
+        st.sampled_from(("repeats", "repeats", "repeats", "clarifies", "clarifies", "denies")),
+        st.integers(0, 11),
+    ),
+    min_size=1,
+    max_size=2,
+)
+
+
+def rungs(kind: str) -> tuple[str, ...]:
+    """Return the firmnesses that statements of a kind may have."""
+    return (*(REFUSALS if kind == "refusal" else OFFERS), "withdrawn")
+
+
+@st.composite
+def bodies(draw: st.DrawFn) -> Body:
+    """Draw a body for POST /v1/positions; its `relates_to` still says how, and how far back."""
+    kind = draw(kinds)
+    ladder = rungs(kind)
+    # The voice may also be given beside an authority, or instead of one.
+    voiced = draw(mostly((True, False), st.sampled_from(((True, True), (False, True), (True, False)))))
+    return {
+        "country": draw(st.sampled_from(("PL", "PL", "PL", "LT", "FR"))),
+        "kind": kind,
+        "refuses": draw(scopes) if kind == "refusal" else None,
+        "component": draw(supports) if kind == "support" else None,
+        # Three rungs of a ladder are enough: equal contents must be likely.
+        "firmness": draw(st.sampled_from((*ladder[1:3], *ladder[1:3], *ladder, "withdrawn"))),
+        "stated_on": draw(edtf_dates),
+        "summary": draw(st.sampled_from(("So they said.", "So it was said."))),
+        "speaker": draw(st.sampled_from((None, "A. Speaker"))),
+        "authority": draw(authorities) if voiced[0] else None,
+        "voice": draw(st.sampled_from(("government", "head_of_state", "report"))) if voiced[1] else None,
+        "conditions": draw(mostly([], conditions)),
+        "caveats": draw(mostly([], caveats)),
+        "location": draw(mostly(None, st.sampled_from(("ukraine", "home")))),
+        "quantity": draw(mostly(None, quantities)),
+        "relates_to": draw(mostly([], marks)),
+        "source": draw(sources),
+    }
+
+
+@st.composite
+def parts(draw: st.DrawFn) -> Body:
+    """Draw some fields of a body; with another kind mostly come the fields that it needs."""
+    whole = draw(bodies())
+    names = draw(st.sets(st.sampled_from(sorted(whole)), min_size=1, max_size=4))
+    if "kind" in names and draw(st.integers(0, 3)):
+        names |= {"firmness", "component"} | ({"refuses"} if whole["kind"] != "refusal" else set())
+        if whole["kind"] == "refusal" and draw(st.booleans()):
+            names.add("refuses")
+    return {name: whole[name] for name in whole if name in names}
+
+
+def corrected(old: Body, given: Body) -> Body:
+    """Return the body that a correction asks for (DESIGN 5): what is left out is kept."""
+    whole = old | given
+    if whole["kind"] != old["kind"]:
+        whole |= {name: given.get(name) for name in ("component", "refuses")}
+    if "authority" in given or "country" in given:
+        whole["voice"] = given.get("voice")
+    return whole
+
+
+def voice_of(body: Body) -> str | None:
+    """Return for whom the speaker of a body speaks (DESIGN 2, "voice"); None if it does not say."""
+    authority = body["authority"]
+    if body["voice"] is not None or authority is None:
+        return str(body["voice"]) if body["voice"] else None
+    if authority == "head_of_state":
+        return "government" if body["country"] in EXECUTIVE_PRESIDENTS else "head_of_state"
+    return "government" if authority in GOVERNMENT else "report"
+
+
+def resolved(body: Body) -> Statement:
+    """Return the statement that a valid body makes: its voice and its components filled in."""
+    is_offer_of_force = body["kind"] in FORCE
+    refuses = None
+    if body["kind"] == "refusal":
+        refuses = [name for name in FORCE + SUPPORT if name in (body["refuses"] or FORCE)]
+    return body | {
+        "voice": voice_of(body),
+        "refuses": refuses,
+        "component": body["kind"] if is_offer_of_force else body["component"],
+    }
+
+
+def faults_in(body: Body) -> set[str]:
+    """Return the codes for what is wrong with a body by itself."""
+    kind, component = body["kind"], body["component"]
+    found = set()
+    if kind == "refusal" and component is not None:
+        found.add("not_for_refusal")
+    if kind != "refusal" and body["refuses"] is not None:
+        found.add("only_for_refusal")
+    if kind == "support" and component not in SUPPORT:
+        found.add("missing" if component is None else "enum")
+    if kind in FORCE and component not in (None, kind):
+        found.add("contradicts_kind")
+    if body["firmness"] not in rungs(kind):
+        found.add("wrong_ladder")
+    if voice_of(body) is None:
+        found.add("missing")
+    return found
+
+
+def seen(view: dict[str, Any] | None) -> Position | None:
+    """Return a position of the service as the model would give it."""
+    if view is None:
+        return None
+    assert view["conditional"] == bool(view["conditions"])
+    same = (
+        "country component kind firmness voice location since last_affirmed_on affirmations contested "
+        "certainty reports seq effective_on"
+    )
+    return {name: view[name] for name in same.split()} | {
+        "conditions": as_set(view["conditions"]),
+        "caveats": as_set(view["caveats"]),
+        "quantity": amount(view["quantity"]),
+        "sides": sorted(side["seq"] for side in view["sides"]),
+    }
+
+
+def seen_entry(entry: dict[str, Any]) -> DiffEntry:
+    """Return an entry of a diff of the service as the model would give it."""
+    readers: dict[str, Callable[[Any], Any]] = {
+        "conditions": as_set,
+        "caveats": as_set,
+        "quantity": amount,
+    }
+    fields = {
+        name: tuple(readers.get(name, lambda value: value)(value) for value in pair)
+        for name, pair in entry["fields"].items()
+    }
+    step = {name: entry[name] for name in ("on", "seq") if entry[name] is not None}
+    same = {name: entry[name] for name in ("op", "country", "component", "cause", "seqs")}
+    return (
+        same | step | {"before": seen(entry["before"]), "after": seen(entry["after"]), "fields": fields}
+    )
+
+
+class Twins:
+    """Two applications that are asked the same: one keeps its record in SQLite, one in PostgreSQL."""
+
+    def __init__(self, template: Path, folder: Path, postgresql_url: str) -> None:
+        self.template, self.file = template, folder / "tracker.db"
+        shutil.copy(template, self.file)
+        urls = (f"sqlite:///{self.file}", postgresql_url)
+        self.apps = [create_app(Settings(database_url=url, _env_file=None)) for url in urls]
+        self.clients: list[TestClient] = []
+
+    def open(self) -> None:
+        """Make the clients, each with the same key, valid on both."""
+        sqlite, postgresql = (database_of(app) for app in self.apps)
+        empty(postgresql)
+        with sqlite.writing() as session:
+            key = create_key(session, "contributor", Scope.CONTRIBUTE)
+            self.key = session.exec(select(ApiKey)).one().model_dump()
+        self.clients = [client(app, key) for app in self.apps]
+        for each in self.clients:
+            each.__enter__()
+        self.empty()
+
+    def close(self) -> None:
+        """Close the clients and with them the databases."""
+        for each in self.clients:
+            each.__exit__()
+
+    def empty(self) -> None:
+        """Take everything out of both records but the key."""
+        sqlite, postgresql = (database_of(app) for app in self.apps)
+        sqlite.close()
+        for name in ("", "-wal", "-shm"):
+            self.file.with_name(self.file.name + name).unlink(missing_ok=True)
+        shutil.copy(self.template, self.file)
+        empty(postgresql)
+        for database in (sqlite, postgresql):
+            with database.writing() as session:
+                session.add(ApiKey(**self.key))
+
+    def get(self, url: str) -> bytes:
+        """Return what both answer, to the byte."""
+        answers = [each.get(url) for each in self.clients]
+        assert_same(answers)
+        assert answers[0].status_code == 200, answers[0].text
+        return answers[0].content
+
+    def post(self, url: str, body: Body) -> Response:
+        """Return the answer that both give."""
+        answers = [each.post(url, json=body) for each in self.clients]
+        assert_same(answers)
+        return answers[0]
+
+
+def database_of(app: FastAPI) -> Database:
+    """Return an application's database."""
+    found: Database = app.state.database
+    return found
+
+
+def assert_same(answers: list[Response]) -> None:
+    """Fail unless two answers agree in status, in headers and in every byte of the body."""
+    one, other = answers
+    assert one.status_code == other.status_code
+    assert one.content == other.content
+    assert heads(one) == heads(other)
+
+
+def heads(answer: Response) -> dict[str, str]:
+    """Return the headers of an answer, but for the number of the request."""
+    return {name: value for name, value in answer.headers.items() if name != "x-request-id"}
+
+
+asked_days = st.one_of(days, days, st.sampled_from((date(2025, 2, 28), LONG_AFTER)))
+seqs_back = st.one_of(st.just(0), st.integers(0, 25))
+
+
+class RecordMachine(RuleBasedStateMachine):
+    """One record, kept three times, and questions about it."""
+
+    def __init__(self, twins: Twins, clock: Clock) -> None:
+        super().__init__()
+        self.twins, self.clock = twins, clock
+        self.model = Model()
+        self.bodies: dict[int, Body] = {}
+        """What each entry that holds a statement was made of, its `refuses` spelled out."""
+        self.instants: list[datetime] = []
+        self.remembered: dict[str, bytes] = {}
+        twins.empty()
+
+    @property
+    def head(self) -> int:
+        """The number of the last entry."""
+        return len(self.model.entries)
+
+    @property
+    def recorded_at(self) -> datetime:
+        """The instant of an entry recorded now (DESIGN 4): always later than the last one."""
+        return max([self.clock.now, *(last + timedelta(microseconds=1) for last in self.instants[-1:])])
+
+    @initialize(day=st.sampled_from(("2025-03-12", "2025-04-05", "2025-04-30", "2025-05-10", "2026-01-15")))
+    def begin(self, day: str) -> None:
+        self.clock.set(day)
+
+    @rule(hours=st.sampled_from((-30, -1, 1, 5, 12, 24, 24, 72, 240)))
+    def let_time_pass(self, hours: int) -> None:
+        self.clock.pass_(hours=hours)
+
+    # What is recorded.
+
+    @rule(drawn=bodies())
+    def state(self, drawn: Body) -> None:
+        self.post_statement(self.related(drawn))
+
+    @rule(drawn=bodies())
+    def state_also(self, drawn: Body) -> None:
+        self.post_statement(self.related(drawn))
+
+    @precondition(lambda self: self.bodies)
+    @rule(
+        pick=st.integers(0, 5),
+        drawn=parts(),
+        relation=st.sampled_from((None, "repeats", "clarifies")),
+        stated_on=edtf_dates,
+        source=sources,
+    )
+    def say_again(self, pick: int, drawn: Body, relation: str | None, stated_on: str, source: Body) -> None:
+        seq = self.recent(list(self.bodies), pick)
+        links = [] if relation is None else [{"seq": seq, "relation": relation}]
+        own = {"stated_on": stated_on, "source": source, "relates_to": links}
+        differing = {name: value for name, value in drawn.items() if name in ("speaker", "location", "caveats")}
+        if drawn.get("firmness") in rungs(self.bodies[seq]["kind"]):
+            differing["firmness"] = drawn["firmness"]
+        self.post_statement(self.bodies[seq] | differing | own)
+
+    @precondition(lambda self: self.model.entries)
+    @rule(pick=st.integers(0, 7), drawn=parts())
+    def correct(self, pick: int, drawn: Body) -> None:
+        seq = self.target(pick)
+        url, given = f"/v1/changes/{seq}/correction", drawn
+        if seq not in self.model.live_seqs(self.head):
+            self.refuse({"not-live"}, url, {"reason": "A slip.", "statement": given})
+            return
+        if "relates_to" in drawn:
+            whole = self.related(corrected(self.bodies[seq], drawn))
+            given = drawn | {"relates_to": whole["relates_to"]}
+        whole = corrected(self.bodies[seq], given)
+        reasons = self.reasons(whole, seq)
+        sent = {"reason": "A slip.", "statement": given}
+        if reasons:
+            self.refuse(reasons, url, sent)
+        else:
+            today = self.recorded_at.date()
+            self.keep(url, sent, whole, lambda: self.model.correct(seq, resolved(whole), today))
+
+    @precondition(lambda self: self.model.entries)
+    @rule(pick=st.integers(0, 7))
+    def retract(self, pick: int) -> None:
+        seq = self.target(pick)
+        url, sent = f"/v1/changes/{seq}/retraction", {"reason": "Never said."}
+        if seq not in self.model.live_seqs(self.head):
+            self.refuse({"not-live"}, url, sent)
+        else:
+            today = self.recorded_at.date()
+            self.keep(url, sent, None, lambda: self.model.retract(seq, today))
+
+    def recent(self, seqs: list[int], pick: int) -> int:
+        """Return one of some entries, counted from the last."""
+        return seqs[-1 - pick % len(seqs)]
+
+    def target(self, pick: int) -> int:
+        """Return the entry to correct or to retract: mostly one that is live."""
+        live = self.model.live_seqs(self.head)
+        return self.recent(live, pick) if live and pick else self.recent(list(range(1, self.head + 1)), pick)
+
+    def related(self, drawn: Body) -> Body:
+        """Return a body whose relations name entries: mostly its own country's and voice's."""
+        voice = voice_of(drawn)
+        own = [
+            seq
+            for seq, body in self.bodies.items()
+            if (body["country"], voice_of(body)) == (drawn["country"], voice)
+        ]
+        links = [
+            {"seq": self.recent(own, back) if own and back < 9 else max(1, self.head - back + 10), "relation": how}
+            for how, back in drawn["relates_to"]
+        ]
+        return drawn | {"relates_to": links}
+
+    def post_statement(self, body: Body) -> None:
+        """State a position on both and, if nothing speaks against it, in the model."""
+        reasons = self.reasons(body, None)
+        if reasons:
+            self.refuse(reasons, "/v1/positions", body)
+        else:
+            today = self.recorded_at.date()
+            self.keep("/v1/positions", body, body, lambda: self.model.state(resolved(body), today))
+
+    def refuse(self, reasons: set[str], url: str, sent: Body) -> None:
+        """Send what must be refused for these reasons, and leave nothing behind."""
+        answer = self.twins.post(url, sent)
+        problem = answer.json()
+        name = problem["type"].removeprefix("/problems/")
+        codes = {fault["code"] for fault in problem["errors"]} if name == "invalid" else {name}
+        assert codes == reasons
+        assert answer.status_code == (422 if name == "invalid" else 409)
+        assert self.ask("/v1/changes", after=0, limit=1)["meta"]["seq"] == self.head
+
+    def keep(self, url: str, sent: Body, body: Body | None, record: Callable[[], Entry]) -> None:
+        """Send what must be kept, and keep it in the model too."""
+        recorded_at = self.recorded_at
+        answer = self.twins.post(url, sent)
+        assert answer.status_code == 201, answer.text
+        entry = record()
+        self.instants.append(recorded_at)
+        if body is not None:
+            self.bodies[entry.seq] = body | {"refuses": resolved(body)["refuses"]}
+        kept, today = answer.json(), recorded_at.date()
+        self.check_change(kept["change"], self.head)
+        touched = {line for each in self.moved(entry) for line in lines_of(each)}
+        positions = self.model.positions(today, self.head)
+        assert [seen(view) for view in kept["positions"]] == [
+            held for held in positions if (held["country"], held["component"]) in touched
+        ]
+        diff = self.model.diff("recorded", "net", entry.seq - 1, entry.seq, as_of=today)
+        assert [seen_entry(each) for each in kept["diff"]] == diff
+
+    def moved(self, entry: Entry) -> list[Entry]:
+        """Return the entry and the one that it replaces, as far as they hold statements."""
+        replaced = [] if entry.replaces is None else [self.model.entry(entry.replaces)]
+        return [each for each in (entry, *replaced) if each.statement is not None]
+
+    # What must be refused.
+
+    def reasons(self, body: Body, left: int | None) -> set[str]:
+        """Return the codes of what speaks against a body, which corrects entry `left` if any."""
+        found = faults_in(body)
+        today = self.recorded_at.date()
+        earliest = bounds(body["stated_on"])[0]
+        keeps_day = left is not None and self.bodies[left]["stated_on"] == body["stated_on"]
+        if not keeps_day and earliest is not None and earliest > today + timedelta(days=1):
+            found.add("in_the_future")
+        for link in body["relates_to"]:
+            found |= self.faults_in_link(link, body, left)
+        if not found and left is None and self.is_duplicate(resolved(body)):
+            found.add("duplicate")
+        if not found - {"duplicate"} and body["kind"] == "refusal" and body["refuses"] is None:
+            if self.is_ending_an_offer(resolved(body), left):
+                found = {"ends_an_offer"}
+        return found
+
+    def faults_in_link(self, link: dict[str, Any], body: Body, left: int | None) -> set[str]:
+        """Return the code for what is wrong with a relation, if anything is."""
+        if link["seq"] not in self.bodies:
+            return {"unknown_entry"}
+        if link["relation"] != "repeats":
+            return set()
+        chain = self.model.chain(link["seq"])
+        family = [seq for seq in self.bodies if self.model.chain(seq) == chain]
+        target = self.model.entry(family[-1])
+        if (said(target)["country"], said(target)["voice"]) != (body["country"], voice_of(body)):
+            return {"not_repeatable"}
+        if left is not None and self.leads_to(chain, self.model.chain(left)):
+            return {"circular"}
+        return set()
+
+    def leads_to(self, chain: int, goal: int) -> bool:
+        """Tell whether live marked repeats lead from one statement to another."""
+        return chain == goal or any(
+            self.leads_to(self.model.chain(link["seq"]), goal)
+            for entry in self.model.live(self.head)
+            if self.model.chain(entry.seq) == chain
+            for link in said(entry)["relates_to"]
+            if link["relation"] == "repeats"
+        )
+
+    def is_duplicate(self, statement: Statement) -> bool:
+        """Tell whether the same statement from the same source is live (DESIGN 5, HTTP)."""
+        names = ("country", "kind", "component", "refuses", "speaker", "stated_on", "source", "firmness")
+        return any(
+            all(said(entry)[name] == statement[name] for name in names)
+            for entry in self.model.live(self.head)
+        )
+
+    def is_ending_an_offer(self, statement: Statement, left: int | None) -> bool:
+        """Tell whether a refusal would end a standing offer on its day: the position or its voice's word."""
+        before, after = Model(), Model()
+        before.entries, after.entries = list(self.model.entries), list(self.model.entries)
+        today = self.recorded_at.date()
+        if left is None:
+            refusal = after.state(statement, today)
+        else:
+            before.retract(left, today)
+            refusal = after.correct(left, statement, today)
+        day = after.effective_on(refusal)
+        return any(
+            offers(before, line, statement["voice"], day) - offers(after, line, statement["voice"], day)
+            for line in lines_of(refusal)
+        )
+
+    # What is asked.
+
+    def ask(self, path: str, **parameters: Any) -> Any:
+        """Return what both answer; a question that names its day and its seq is remembered."""
+        named = {name.rstrip("_"): value for name, value in parameters.items() if value is not None}
+        url = f"{path}?" + "&".join(f"{name}={value}" for name, value in named.items())
+        body = self.twins.get(url)
+        is_settled = bool({"seq", "to"} & set(named))
+        if is_settled:
+            assert self.remembered.setdefault(url, body) == body
+        return json.loads(body)
+
+    @precondition(lambda self: self.remembered)
+    @rule(pick=st.integers(0, 100))
+    def ask_again(self, pick: int) -> None:
+        for url in list(self.remembered)[pick % 7 :: 7]:
+            assert self.twins.get(url) == self.remembered[url]
+
+    @rule(
+        as_of=asked_days,
+        back=seqs_back,
+        dates=st.sampled_from(("certain", "possible")),
+        country=st.sampled_from((None, "PL", "LT", "FR")),
+        component=st.sampled_from((None, None, "troops", "other")),
+        limit=st.sampled_from((None, None, 1, 2)),
+    )
+    def ask_positions(
+        self, as_of: date, back: int, dates: str, country: str | None, component: str | None, limit: int | None
+    ) -> None:
+        seq = max(0, self.head - back)
+        question = {"as_of": as_of, "seq": seq, "dates": dates, "country": country, "component": component}
+        answer = self.ask("/v1/positions", **question, limit=limit)
+        items, total = answer["items"], answer["meta"]["total"]
+        while answer["next"] is not None:
+            answer = json.loads(self.twins.get(answer["next"]))
+            items += answer["items"]
+        expected = [
+            held
+            for held in self.model.positions(as_of, seq, possible=dates == "possible")
+            if country in (None, held["country"]) and component in (None, held["component"])
+        ]
+        assert_alike([seen(view) for view in items], expected)
+        assert total == len(items)
+        for view in items:
+            self.check_shown(view, as_of)
+
+    @precondition(lambda self: self.model.lines())
+    @rule(pick=st.integers(0, 9), as_of=asked_days, back=seqs_back)
+    def ask_one_position(self, pick: int, as_of: date, back: int) -> None:
+        seq, lines = max(0, self.head - back), self.model.lines()
+        country, component = line = lines[pick % len(lines)]
+        answer = self.ask(f"/v1/positions/{country}/{component}", as_of=as_of, seq=seq)
+        assert seen(answer["position"]) == self.model.position(line, as_of, seq)
+        assert_alike([seen(view) for view in answer["possible"]], self.model.possible(line, as_of, seq))
+        history = self.model.events_by_day(line, date.min, as_of, seq)
+        assert [seen_entry(entry) for entry in answer["history"]] == history
+        reports = [self.model.entry(each) for each in self.model.reports(country, component, as_of, seq)]
+        assert [report["seq"] for report in answer["reports"]] == [
+            entry.seq for entry in sorted(reports, key=self.model.order)
+        ]
+
+    @rule(
+        ends=st.tuples(asked_days, asked_days),
+        back=seqs_back,
+        mode=st.sampled_from(("net", "events")),
+        country=st.sampled_from((None, None, "PL")),
+    )
+    def ask_what_differs_between_days(
+        self, ends: tuple[date, date], back: int, mode: str, country: str | None
+    ) -> None:
+        first, last = sorted(ends) if mode == "events" else ends
+        seq = max(0, self.head - back)
+        asked = {"from_": first, "to": last, "mode": mode, "seq": seq, "country": country}
+        expected = self.model.diff("valid", mode, first, last, seq=seq)
+        self.check_diff(self.ask("/v1/diff", **asked), expected, country)
+
+    @rule(
+        backs=st.tuples(seqs_back, seqs_back),
+        as_of=asked_days,
+        mode=st.sampled_from(("net", "events")),
+        country=st.sampled_from((None, None, "PL")),
+    )
+    def ask_what_differs_in_our_knowledge(
+        self, backs: tuple[int, int], as_of: date, mode: str, country: str | None
+    ) -> None:
+        ends = [max(0, self.head - back) for back in backs]
+        first, last = sorted(ends) if mode == "events" else ends
+        asked = {"from_": first, "to": last, "axis": "recorded", "mode": mode, "as_of": as_of, "country": country}
+        expected = self.model.diff("recorded", mode, first, last, as_of=as_of)
+        self.check_diff(self.ask("/v1/diff", **asked), expected, country)
+
+    @precondition(lambda self: self.instants)
+    @rule(pick=st.integers(0, 30), as_of=asked_days, just_before=st.booleans())
+    def ask_as_known_at_an_instant(self, pick: int, as_of: date, *, just_before: bool) -> None:
+        entry = 1 + pick % self.head
+        instant = self.instants[entry - 1] - timedelta(microseconds=just_before)
+        answer = self.ask("/v1/positions", as_of=as_of, known_at=instant.strftime("%Y-%m-%dT%H:%M:%S.%fZ"))
+        seq = entry - just_before
+        assert answer["meta"]["seq"] == seq
+        assert answer["items"] == self.ask("/v1/positions", as_of=as_of, seq=seq)["items"]
+
+    @rule(back=seqs_back)
+    def ask_for_the_ledger(self, back: int) -> None:
+        seq = max(0, self.head - back)
+        changes = self.ask("/v1/changes", seq=seq)["items"]
+        assert [change["seq"] for change in changes] == list(range(1, seq + 1))
+        for change in changes:
+            self.check_change(change, seq)
+
+    # How an answer is checked.
+
+    def check_change(self, change: dict[str, Any], seq: int) -> None:
+        """Compare an entry of the ledger, as known at `seq`."""
+        entry = self.model.entry(change["seq"])
+        replaced_by = [each.seq for each in self.model.entries[:seq] if each.replaces == entry.seq]
+        assert (change["action"], change["replaces"]) == (entry.action, entry.replaces)
+        assert change["replaced_by"] == (replaced_by[0] if replaced_by else None)
+        assert change["live"] == (not replaced_by)
+        assert change["recorded_at"] == self.instants_text(entry.seq)
+        assert (change["statement"] is None) == (entry.statement is None)
+        if entry.statement is not None:
+            self.check_statement(change["statement"], entry)
+
+    def instants_text(self, seq: int) -> str:
+        """Return when an entry was recorded."""
+        return self.instants[seq - 1].strftime("%Y-%m-%dT%H:%M:%S.%fZ")
+
+    def check_statement(self, view: dict[str, Any], entry: Entry) -> None:
+        """Compare a whole statement."""
+        statement = said(entry)
+        same = "country kind refuses firmness stated_on summary speaker authority voice location"
+        assert {name: view[name] for name in same.split()} == {name: statement[name] for name in same.split()}
+        assert view["component"] == statement["component"]
+        assert view["effective_on"] == str(self.model.effective_on(entry))
+        earliest, latest = bounds(statement["stated_on"])
+        assert view["stated_earliest_on"] == (earliest and str(earliest))
+        assert view["stated_latest_on"] == str(latest)
+        assert (view["conditions"], view["caveats"]) == (statement["conditions"], statement["caveats"])
+        assert amount(view["quantity"]) == amount(statement["quantity"])
+        assert view["source"]["url"] == statement["source"]["url"]
+        links = sorted({(link["seq"], link["relation"]) for link in statement["relates_to"]})
+        assert sorted((link["seq"], link["relation"]) for link in view["relates_to"]) == links
+
+    def check_shown(self, view: dict[str, Any], as_of: date) -> None:
+        """Compare what a position takes over from the statement that it shows."""
+        statement = said(self.model.entry(view["seq"]))
+        for name in ("summary", "speaker", "stated_on"):
+            assert view[name] == statement[name]
+        assert view["source"]["url"] == statement["source"]["url"]
+        affirmed_on = view["last_affirmed_on"]
+        is_old = affirmed_on is not None and as_of - date.fromisoformat(affirmed_on) > timedelta(days=180)
+        assert view["stale"] == is_old
+        for side in view["sides"]:
+            self.check_statement(side, self.model.entry(side["seq"]))
+
+    def check_diff(self, answer: dict[str, Any], expected: list[DiffEntry], country: str | None) -> None:
+        """Compare the entries of a diff, one after the other."""
+        wanted = [entry for entry in expected if country in (None, entry["country"])]
+        assert answer["meta"]["total"] == len(wanted)
+        assert [seen_entry(entry) for entry in answer["items"]] == wanted
+
+
+def offers(model: Model, line: Line, voice: str, day: date) -> set[str]:
+    """Return which of a line's offers stand on a day: its position, its voice's word, or both."""
+    statements = model.by_day(line, day, len(model.entries))
+    position = model.answer(line, statements, len(model.entries))
+    speaker = "head_of_state" if voice == "head_of_state" else "government"
+    word = model.word(statements, speaker, len(model.entries))
+    found = set()
+    if position is not None and position["kind"] != "refusal":
+        found.add("position")
+    if word is not None and not is_refusal(word):
+        found.add("word")
+    return found
+
+
+def assert_alike(views: list[Position | None], expected: list[Position]) -> None:
+    """Compare positions; the order among those of a line that are only possible is free."""
+
+    def place(held: Position | None) -> tuple[Any, ...]:
+        assert held is not None
+        return held["country"], held["component"], held["certainty"], held["effective_on"], held["seq"]
+
+    def line(held: Position | None) -> tuple[Any, ...]:
+        return place(held)[:3]
+
+    assert list(map(line, views)) == list(map(line, expected))
+    assert sorted(views, key=place) == sorted(expected, key=place)
+
+
+@pytest.fixture
+def twins(migrated: Path, migrated_postgresql: str, tmp_path: Path) -> Iterator[Twins]:
+    found = Twins(migrated, tmp_path, migrated_postgresql)
+    found.open()
+    yield found
+    found.close()
+
+
+def test_both_databases_and_the_model_answer_alike(twins: Twins, clock: Clock) -> None:
+    run_state_machine_as_test(
+        lambda: RecordMachine(twins, clock),
+        settings=settings(UNHURRIED, max_examples=EXAMPLES or 25, stateful_step_count=40),
+    )

@@ -1,0 +1,159 @@
+import os
+import secrets
+import subprocess
+import sys
+from collections.abc import Iterator
+from contextlib import ExitStack
+from pathlib import Path
+
+import pytest
+import sqlalchemy as sa
+from alembic.autogenerate import compare_metadata
+from alembic.runtime.migration import MigrationContext
+from sqlmodel import SQLModel
+from starlette.testclient import TestClient
+
+from app.db import ROOT, Database
+from app.settings import Settings
+from tests import make
+
+FORGERIES = {
+    "source": "title = 'forged'",
+    "change": "reason = 'forged'",
+    "statement": "summary = 'forged'",
+    "statement_relation": "relation = 'denies'",
+}
+RECORDED = list(FORGERIES)
+
+
+@pytest.fixture
+def blank(backend: str, request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Database]:
+    if backend == "sqlite":
+        database = Database(Settings(database_url=f"sqlite:///{tmp_path / 'blank.db'}", _env_file=None))
+        yield database
+        database.close()
+        return
+    server = sa.make_url(request.getfixturevalue("postgresql_url"))
+    name = f"blank_{secrets.token_hex(4)}"
+    engine = sa.create_engine(server, isolation_level="AUTOCOMMIT")
+    with engine.connect() as connection:
+        connection.execute(sa.text(f"CREATE DATABASE {name}"))
+        url = server.set(database=name).render_as_string(hide_password=False)
+        database = Database(Settings(database_url=url, _env_file=None))
+        yield database
+        database.close()
+        connection.execute(sa.text(f"DROP DATABASE {name}"))
+    engine.dispose()
+
+
+@pytest.fixture
+def recorded(contributor: TestClient, database: Database) -> Database:
+    first = make.state(contributor)
+    again = [{"seq": first, "relation": "repeats"}]
+    make.state(contributor, stated_on="2025-03-28", relates_to=again)
+    return database
+
+
+def differences(database: Database) -> list[object]:
+    with database.engine.connect() as connection:
+        context = MigrationContext.configure(connection, opts={"compare_type": True})
+        return list(compare_metadata(context, SQLModel.metadata))
+
+
+def tables(database: Database) -> set[str]:
+    return set(sa.inspect(database.engine).get_table_names())
+
+
+def functions(database: Database) -> int:
+    if database.is_embedded:
+        return 0
+    ours = "SELECT count(*) FROM pg_proc WHERE pronamespace = 'public'::regnamespace"
+    with database.engine.connect() as connection:
+        return int(connection.execute(sa.text(ours)).scalar_one())
+
+
+def refused(database: Database, forgery: str) -> list[str]:
+    found = []
+    plain = sa.create_engine(database.url)  # without what our own connections are told
+    for table, change in FORGERIES.items():
+        with plain.connect() as connection:
+            try:
+                connection.execute(sa.text(forgery.format(table=table, change=change)))
+            except sa.exc.DBAPIError as error:
+                found += [table] * (f"the record is append-only: {table}" in str(error))
+    plain.dispose()
+    return found
+
+
+def test_models_and_migrations_agree(database: Database) -> None:
+    assert differences(database) == []
+
+
+def test_migrations_go_down_to_nothing_and_up_again(blank: Database) -> None:
+    blank.migrate()
+    blank.migrate("base")
+    at_base = tables(blank), functions(blank)
+    blank.migrate()
+
+    assert at_base == ({"alembic_version"}, 0)
+    assert differences(blank) == []
+    assert blank.schema_is_current()
+
+
+def test_migrating_a_current_schema_changes_nothing(database: Database, queries: list[str]) -> None:
+    database.migrate()
+
+    writing = ("CREATE", "ALTER", "DROP", "INSERT", "UPDATE", "DELETE")
+    assert queries != []
+    assert [each for each in queries if each.lstrip().upper().startswith(writing)] == []
+
+
+def test_several_processes_may_migrate_at_once(blank: Database) -> None:
+    url = blank.url.render_as_string(hide_password=False)
+    runs = [
+        subprocess.Popen(
+            [sys.executable, "-m", "app", "migrate"],
+            cwd=ROOT,
+            env=os.environ | {"TRACKER_DATABASE_URL": url},
+            stderr=subprocess.PIPE,
+            text=True,
+        )
+        for _ in range(3)
+    ]
+    words = [run.communicate()[1] for run in runs]
+
+    assert [run.returncode for run in runs] == [0, 0, 0], words
+    assert differences(blank) == []
+
+
+@pytest.mark.parametrize("forgery", ["UPDATE {table} SET {change}", "DELETE FROM {table}"])
+def test_what_was_recorded_is_neither_changed_nor_deleted(recorded: Database, forgery: str) -> None:
+    assert refused(recorded, forgery) == RECORDED
+
+
+def test_what_was_recorded_is_not_truncated(migrated_postgresql: str) -> None:
+    database = Database(Settings(database_url=migrated_postgresql, _env_file=None))
+    found = refused(database, "TRUNCATE {table} CASCADE")
+    database.close()
+
+    assert found == RECORDED
+
+
+@pytest.mark.parametrize("backend", ["sqlite"], indirect=True)  # PostgreSQL has no such statement
+def test_what_was_recorded_is_not_replaced(recorded: Database) -> None:
+    assert refused(recorded, "INSERT OR REPLACE INTO {table} SELECT * FROM {table}") == RECORDED
+
+
+def test_every_connection_to_sqlite_is_durable_and_keeps_its_references(tmp_path: Path) -> None:
+    database = Database(Settings(database_url=f"sqlite:///{tmp_path / 'new.db'}", _env_file=None))
+    database.migrate()
+    wanted = {"synchronous": 2, "foreign_keys": 1, "journal_mode": "wal", "busy_timeout": 5000}
+    with ExitStack() as stack:
+        connections = [stack.enter_context(database.engine.connect()) for _ in range(6)]
+        found = [
+            {name: each.exec_driver_sql(f"PRAGMA {name}").scalar_one() for name in wanted}
+            for each in connections
+        ]
+    database.close()
+
+    assert found == [wanted] * 6
