@@ -5,6 +5,7 @@ import io
 import re
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
+from datetime import datetime
 from typing import Any
 
 from pydantic import BaseModel, Field, ValidationError
@@ -51,6 +52,13 @@ class Row:
     faults: list[Fault] = field(default_factory=list)
     columns: bool = False
     """Whether faults are named by column rather than by pointer."""
+    unclear: frozenset[str] = frozenset()
+    """Columns that `faults` speak of already: validation has nothing to add there."""
+
+    @property
+    def is_readable(self) -> bool:
+        """Whether there is a body to validate."""
+        return self.body is not None or not self.faults
 
 
 class BulkRecorded(BaseModel):
@@ -62,8 +70,8 @@ class BulkRecorded(BaseModel):
     diff: list[DiffEntry] = Field(description="What the rows changed together in the positions of today.")
 
 
-def read_rows(body: bytes, media_type: str) -> list[Row]:
-    """Return the rows of a body; what cannot be read at all is refused as a whole."""
+def read_rows(body: bytes, media_type: str, most: int | None = MOST_ROWS) -> list[Row]:
+    """Return the rows of a body, at most `most`; what cannot be read at all is refused as a whole."""
     if media_type == JSON:
         rows = _json_rows(body)
     elif media_type == CSV:
@@ -72,8 +80,8 @@ def read_rows(body: bytes, media_type: str) -> list[Row]:
         rows = list(_ndjson_rows(body))
     if not rows:
         raise refused("empty", "There are no rows.", pointer="")
-    if len(rows) > MOST_ROWS:
-        message = f"There are {len(rows)} rows; send at most {MOST_ROWS} at a time."
+    if most is not None and len(rows) > most:
+        message = f"There are {len(rows)} rows; send at most {most} at a time."
         raise refused("too_many", message, pointer="")
     return rows
 
@@ -200,7 +208,7 @@ def state_all(
     faults: list[Fault] = []
     for row in rows:
         try:
-            head = _add(session, head, recorded_at, writer, row) or head
+            head = _add(session, head, recorded_at, writer, row)
         except Invalid as error:
             faults += [_in_row(fault, row) for fault in error.faults]
         except Duplicate as error:
@@ -218,14 +226,19 @@ def state_all(
     )
 
 
-def _add(session: Session, head: Head, recorded_at: Any, writer: Writer, row: Row) -> Head | None:
-    if row.faults:
-        raise invalid(row.faults)
-    try:
-        new = NewPosition.model_validate(row.body)
-    except ValidationError as error:
-        details = error.errors(include_input=False, include_url=False)
-        raise invalid(faults_of([each | {"loc": ("body", *each["loc"])} for each in details])) from None
+def _add(session: Session, head: Head, recorded_at: datetime, writer: Writer, row: Row) -> Head:
+    """Record a row; raise `Invalid` with all that can be said against it at once."""
+    found: list[Fault] = []
+    new = None
+    if row.is_readable:
+        try:
+            new = NewPosition.model_validate(row.body)
+        except ValidationError as error:
+            details = error.errors(include_input=False, include_url=False)
+            found = faults_of([each | {"loc": ("body", *each["loc"])} for each in details])
+    faults = row.faults + [fault for fault in found if column_of(fault.pointer or "") not in row.unclear]
+    if faults or new is None:
+        raise invalid(faults)
     return add_statement(session, head, recorded_at, writer, new)
 
 

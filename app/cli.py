@@ -1,22 +1,30 @@
 """The `coalition` command: run the tracker and look after its record."""
 
+import hashlib
 import re
 import sys
+from dataclasses import replace
 from datetime import UTC, datetime
-from typing import Annotated
+from pathlib import Path
+from typing import Annotated, Any
 
+import httpx
 import typer
 import uvicorn
 from pydantic import ValidationError
 from rich.console import Console
 from rich.progress import Progress
 from rich.table import Table
+from rich.text import Text
 from sqlalchemy.exc import InterfaceError, OperationalError
 
-from app import auth, seed, verify
-from app.db import Database
-from app.errors import TrackerError
+from app import auth, bulk, importing, seed, verify
+from app.as_of import viewer
+from app.countries import every_country
+from app.db import Database, canonical_json
+from app.errors import Fault, Invalid, TrackerError
 from app.main import create_app
+from app.recording import Writer
 from app.settings import Settings
 from app.vocabulary import Scope
 
@@ -30,6 +38,7 @@ app = typer.Typer(
 )
 keys = typer.Typer(help="Make, list and revoke the API keys that may write.", no_args_is_help=True)
 app.add_typer(keys, name="keys")
+LOCAL = Writer(id="local", name="command line", scope=Scope.CURATE)
 say = Console(stderr=True, highlight=False)
 
 
@@ -107,6 +116,146 @@ def load_seed() -> None:
     say.print(f"{added} statements added." if added else "Nothing to add: the seed is in the record.")
 
 
+@app.command(name="import")
+def import_file(
+    path: Annotated[Path, typer.Argument(exists=True, dir_okay=False, help="A CSV, JSON or NDJSON file.")],
+    columns: Annotated[
+        list[str] | None, typer.Option("--map", metavar="THEIRS=OURS", help="A heading and our column.")
+    ] = None,
+    mapping: Annotated[
+        Path | None, typer.Option(exists=True, dir_okay=False, help="TOML: columns, values, constants …")
+    ] = None,
+    date_format: Annotated[
+        str | None, typer.Option(help="How the dates are written, for example %d.%m.%Y.")
+    ] = None,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Check every row and write nothing.")] = False,
+    url: Annotated[
+        str | None, typer.Option(help="Send them to this tracker instead of the database.")
+    ] = None,
+    key: Annotated[str | None, typer.Option(envvar="COALITION_KEY", help="API key for --url.")] = None,
+) -> None:
+    """Record the statements in a file: all of them, or none.
+
+    A table of your own goes in as it is: name its headings with --map Land=country, or its
+    headings, words and constants in a TOML file with --mapping (docs/importing.md shows one).
+    Countries may be given by name. Whatever is unclear is reported with its row, never guessed.
+    """
+    reading = importing.read_mapping(mapping) if mapping else importing.Reading()
+    pairs = [each.partition("=") for each in columns or ()]
+    if any(not (theirs and ours) for theirs, _, ours in pairs):
+        say.print("--map takes THEIRS=OURS, for example --map Land=country.")
+        raise typer.Exit(2)
+    reading = replace(
+        reading,
+        columns=dict(reading.columns) | {theirs.strip(): ours.strip() for theirs, _, ours in pairs},
+        date_format=date_format or reading.date_format,
+    )
+    try:
+        if url:
+            found = _import_remotely(path, reading, url, key, dry_run=dry_run)
+        else:
+            found = _import_locally(path, reading, dry_run=dry_run)
+    except Invalid as error:
+        _list_faults(error, reading)
+        raise typer.Exit(1) from None
+    differing = len(found.diff)
+    if dry_run:
+        say.print(f"{found.count} rows are fit to be recorded; {differing} positions of today would differ.")
+    else:
+        say.print(f"Recorded {found.count} statements as entries {found.first_seq} to {found.last_seq}.")
+        say.print(f"{differing} positions of today differ.")
+
+
+def _import_locally(path: Path, reading: importing.Reading, *, dry_run: bool) -> bulk.BulkRecorded:
+    database = open_database()
+    with database.writing() as session, Progress(console=say, transient=True) as bar:
+        named = {code: country.name for code, country in every_country(session).items()}
+        rows = importing.read_file(path, reading, importing.Names(named))
+        task = bar.add_task("Recording", total=len(rows))
+        shown = viewer(session, _settings().stale_after_days)
+        with session.begin_nested() as attempt:
+            found = bulk.state_all(
+                session, shown, LOCAL, rows, dry_run=dry_run, progress=lambda: bar.advance(task)
+            )
+            if dry_run:
+                attempt.rollback()
+    return found
+
+
+def _import_remotely(
+    path: Path, reading: importing.Reading, url: str, key: str | None, *, dry_run: bool
+) -> bulk.BulkRecorded:
+    if not key:
+        say.print("Give the API key with --key, or in COALITION_KEY.")
+        raise typer.Exit(2)
+    base = url.rstrip("/")
+    with httpx.Client(base_url=base, timeout=300) as client, Progress(console=say, transient=True) as bar:
+        task = bar.add_task("Sending", total=3)
+        listed = _sent(client.build_request("GET", "/v1/countries", params={"limit": 1000}), client)
+        bar.advance(task)
+        names = importing.Names({each["code"]: each["name"] for each in listed["items"]})
+        rows = importing.read_file(path, reading, names)
+        if any(row.faults for row in rows):
+            raise Invalid("", [replace(fault, row=row.number) for row in rows for fault in row.faults])
+        body = "".join(f"{canonical_json(row.body)}\n" for row in rows).encode()
+        bar.advance(task)
+        headers = {
+            "Authorization": f"Bearer {key}",
+            "Content-Type": bulk.NDJSON,
+            # The same file sent again, after a lost connection, is recorded once.
+            "Idempotency-Key": hashlib.sha256(body).hexdigest(),
+        }
+        asked = {"dry_run": "true"} if dry_run else {}
+        request = client.build_request(
+            "POST", "/v1/positions/bulk", params=asked, content=body, headers=headers
+        )
+        try:
+            answer = _sent(request, client)
+        except Invalid as error:
+            raise Invalid(error.detail, [_in_file(fault, rows) for fault in error.faults]) from None
+        bar.advance(task)
+    return bulk.BulkRecorded.model_validate(answer)
+
+
+def _in_file(fault: Fault, rows: list[bulk.Row]) -> Fault:
+    """Return a fault of the line that was sent as one of the file's row that the line came from."""
+    if fault.row is None:
+        return fault
+    row = rows[fault.row - 1]
+    column = bulk.column_of(fault.pointer or "") if row.columns else None
+    return replace(
+        fault, row=row.number, column=column or None, pointer=None if row.columns else fault.pointer
+    )
+
+
+def _sent(request: httpx.Request, client: httpx.Client) -> Any:
+    """Return the answer to a request; raise `Invalid` for a 422, stop with the reason for the rest."""
+    try:
+        response = client.send(request)
+        answer = response.json()
+    except (httpx.HTTPError, ValueError) as error:
+        say.print(f"{request.url.host} did not answer as a tracker does: {error}", markup=False)
+        raise typer.Exit(1) from None
+    if response.status_code == 422:
+        faults = [Fault(**fault) for fault in answer.get("errors", ())]
+        raise Invalid(answer.get("detail", ""), faults)
+    if response.is_error:
+        say.print(f"{answer.get('title')}: {answer.get('detail')}", markup=False)
+        raise typer.Exit(1)
+    return answer
+
+
+def _list_faults(error: Invalid, reading: importing.Reading) -> None:
+    """Print every fault with its row and column, the column as the file calls it."""
+    theirs = {ours: heading for heading, ours in reading.columns.items()}
+    table = Table("row", "column", "what is wrong", box=None, padding=(0, 2, 0, 0))
+    for fault in error.faults:
+        column = fault.column or (fault.pointer or "").strip("/")
+        table.add_row(str(fault.row or "-"), Text(theirs.get(column, column)), Text(fault.message))
+    say.print(table)
+    say.print(f"Nothing was recorded: {len(error.faults) or 1} fault(s). {error.detail}", markup=False)
+
+
 @app.command(name="verify")
 def verify_record(
     head: Annotated[
@@ -160,12 +309,16 @@ def list_keys() -> None:
     """List the keys: id, name, scope, and whether each is good."""
     with open_database().reading() as session:
         found = auth.every_key(session)
-    table = Table("id", "name", "scope", "made", "last used", "expires", "revoked", box=None)
+    if not found:
+        say.print("There are no keys; make one with: coalition keys create NAME --scope contribute")
     for key in found:
         instants = (key.created_at, key.last_used_at, key.revoked_at)
-        made, used, revoked = ((at and at.isoformat(timespec="minutes")) or "-" for at in instants)
-        table.add_row(key.id, key.name, key.scope, made, used, str(key.expires_on or "-"), revoked)
-    Console().print(table if found else "There are no keys; make one with: coalition keys create NAME")
+        made, used, revoked = ((at and f"{at:%Y-%m-%d %H:%M}") or "never" for at in instants)
+        expires = key.expires_on or "never"
+        typer.echo(
+            f"{key.id}  {key.scope:10}  {key.name}  "
+            f"(made {made}, last used {used}, expires {expires}, revoked {revoked})"
+        )
 
 
 @keys.command("revoke")
