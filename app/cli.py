@@ -94,7 +94,8 @@ def serve(
             say.print(f"API key (shown once, may contribute): {key}", soft_wrap=True)
     database.close()
     address = f"http://{host}:{port}"
-    say.print(f"Positions  {address}/v1/positions\nAPI docs   {address}/docs\nStop with Ctrl-C.")
+    say.print(f"Dashboard  {address}/\nAPI docs   {address}/docs\nPositions  {address}/v1/positions")
+    say.print("Stop with Ctrl-C.")
     uvicorn.run(
         create_app(_settings()), host=host, port=port, log_level="warning", timeout_graceful_shutdown=10
     )

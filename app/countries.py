@@ -86,10 +86,17 @@ def find_code(session: Session, given: str) -> str | None:
     if not (given.isascii() and given.isalpha() and len(given) in (2, 3)):
         return None
     asked = given.upper()
-    asked = ALIASES.get(asked, asked)
-    return session.exec(
-        select(Country.code).where((col(Country.code) == asked) | (col(Country.alpha3) == asked))
-    ).first()
+    return codes(session).get(ALIASES.get(asked, asked))
+
+
+def codes(session: Session) -> dict[str, str]:
+    """Return the alpha-2 code of every alpha-2 and alpha-3 code; read once in a session."""
+    known: dict[str, str] | None = session.info.get("codes")
+    if known is None:
+        rows = session.exec(select(Country.code, Country.alpha3)).all()
+        known = {spelling: code for code, alpha3 in rows for spelling in (code, alpha3)}
+        session.info["codes"] = known
+    return known
 
 
 def country_code(session: Session, given: str, *, pointer: str | None = None) -> str:

@@ -186,7 +186,7 @@ def reading(
         question = _question(request, day if has_day else None, head)
         named = {"seq", "known_at"} & set(request.query_params)
         distinct = version(session, head.seq if named else None) if version else ""
-        headers = _validators(request, query, question + distinct + wanted)
+        headers = _validators(request, query, question + distinct + wanted, head)
         if _is_settled(session, request, query, head, has_day=has_day):
             headers["Cache-Control"] = "public, max-age=31536000, immutable"
         if _is_known_to_client(request, headers["ETag"]):
@@ -257,7 +257,7 @@ def _is_settled(session: Session, request: Request, query: KnownQuery, head: Hea
     return query.seq is not None
 
 
-def _validators(request: Request, query: KnownQuery, question: str) -> dict[str, str]:
+def _validators(request: Request, query: KnownQuery, question: str, head: Head) -> dict[str, str]:
     settings: Settings = request.app.state.settings
     asked = request.query_params
     parts = [
@@ -270,7 +270,14 @@ def _validators(request: Request, query: KnownQuery, question: str) -> dict[str,
         query.known_at is not None,
     ]
     tag = hashlib.sha256(canonical_json(parts).encode()).hexdigest()[:32]
-    return {"ETag": f'W/"{tag}"', "Cache-Control": "no-cache", "Vary": "Accept"}
+    return {
+        "ETag": f'W/"{tag}"',
+        "Cache-Control": "no-cache",
+        "Vary": "Accept",
+        # CSV and NDJSON have no `meta`: this is what makes them citable.
+        "Ledger-Seq": str(head.seq),
+        "Ledger-Digest": head.digest,
+    }
 
 
 def _is_known_to_client(request: Request, tag: str) -> bool:

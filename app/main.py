@@ -5,14 +5,15 @@ from contextlib import asynccontextmanager
 
 from fastapi import FastAPI, Request, Response
 from fastapi.middleware.cors import CORSMiddleware
+from fastapi.staticfiles import StaticFiles
 from fastapi_offline import FastAPIOffline
 
 from app import __version__
-from app.db import Database
+from app.db import ROOT, Database
 from app.deps import NotModified
 from app.edge import Edge
 from app.errors import install_error_handlers
-from app.routes import changes, countries, diff, operations, positions, sources
+from app.routes import changes, countries, dashboard, diff, operations, positions, sources
 from app.settings import Settings
 
 DESCRIPTION = """\
@@ -34,6 +35,9 @@ TAGS = [
     {"name": "codebook", "description": "What the words mean."},
     {"name": "operations", "description": "Whether the service is well."},
 ]
+
+EXPOSED = ["ETag", "Ledger-Digest", "Ledger-Seq", "Link", "Location", "Retry-After", "X-Request-ID"]
+"""Headers that a page of another origin may read."""
 
 
 def create_app(settings: Settings | None = None) -> FastAPI:
@@ -66,7 +70,9 @@ def create_app(settings: Settings | None = None) -> FastAPI:
     async def unchanged(_: Request, fresh: NotModified) -> Response:
         return Response(status_code=304, headers=fresh.headers)
 
+    app.mount("/web", StaticFiles(directory=ROOT / "app" / "web"), name="web")
     for router in (
+        dashboard.router,
         positions.router,
         positions.writes,
         positions.bulk,
@@ -84,7 +90,15 @@ def create_app(settings: Settings | None = None) -> FastAPI:
         CORSMiddleware,
         allow_origins=["*"],
         allow_methods=["GET", "HEAD"],
-        expose_headers=["ETag", "Link", "Location", "X-Request-ID", "Retry-After"],
+        expose_headers=[
+            "ETag",
+            "Ledger-Digest",
+            "Ledger-Seq",
+            "Link",
+            "Location",
+            "Retry-After",
+            "X-Request-ID",
+        ],
     )
     app.add_middleware(Edge)
     return app

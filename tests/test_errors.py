@@ -85,10 +85,7 @@ def test_every_question_refuses_a_parameter_that_it_does_not_know(anyone: TestCl
     }
 
     assert len(answers) >= 13
-    assert {path: each.status_code for path, each in answers.items() if each.status_code != 422} == {}
-    assert {path: faults(each) for path, each in answers.items()} == dict.fromkeys(
-        answers, [("nonsense", "unknown")]
-    )
+    assert [path for path, each in answers.items() if faults(each) != [("nonsense", "unknown")]] == []
 
 
 def test_a_write_refuses_a_parameter_that_it_does_not_know(contributor: TestClient) -> None:
@@ -122,9 +119,7 @@ def test_a_body_that_can_be_read_in_two_ways_is_malformed(contributor: TestClien
     answers = {what: post(contributor, body) for what, body in bodies.items()}
 
     assert {what: problem(each) for what, each in answers.items()} == dict.fromkeys(bodies, (422, "invalid"))
-    assert {what: faults(each) for what, each in answers.items()} == dict.fromkeys(
-        bodies, [("", "malformed")]
-    )
+    assert [what for what, each in answers.items() if faults(each) != [("", "malformed")]] == []
 
 
 def test_a_body_that_is_not_plain_json_is_not_read(contributor: TestClient) -> None:
