@@ -47,7 +47,15 @@ class PositionFilter:
     firmness: tuple[Firmness, ...] = ()
     min_firmness: Firmness | None = None
     conditions: tuple[ConditionType, ...] = ()
+    conditional: bool | None = None
     contested: bool | None = None
+    stale: bool | None = None
+    voices: tuple[Voice, ...] = ()
+    sources: tuple[int, ...] = ()
+    changed_since: date | None = None
+    """Only runs that began on this day or later."""
+    text: str | None = None
+    """Found in summary, quote or speaker, in any case."""
 
     def wants_line(self, key: LineKey) -> bool:
         """Tell whether a line can hold anything that is wanted."""
@@ -57,20 +65,32 @@ class PositionFilter:
 
     def passes(self, view: PositionView | None) -> bool:
         """Tell whether a position is wanted; no position never is."""
-        if view is None:
+        if view is None or not self.wants_line((view.country, view.component)):
             return False
-        rungs: tuple[Firmness, ...] = ()
-        if self.min_firmness is not None:
-            on = ladder(self.min_firmness)
-            rungs = on[on.index(self.min_firmness) :] if on else (self.min_firmness,)
         return (
-            self.wants_line((view.country, view.component))
-            and (not self.kinds or view.kind in self.kinds)
+            (not self.kinds or view.kind in self.kinds)
             and (not self.firmness or view.firmness in self.firmness)
-            and (not rungs or view.firmness in rungs)
+            and (self.min_firmness is None or view.firmness in rungs_from(self.min_firmness))
+            and (not self.voices or view.voice in self.voices)
             and (not self.conditions or any(each.type in self.conditions for each in view.conditions))
+            and self.conditional in (None, view.conditional)
             and self.contested in (None, view.contested)
+            and self.stale in (None, view.stale)
+            and (not self.sources or view.source.id in self.sources)
+            and (self.changed_since is None or (view.since or view.effective_on) >= self.changed_since)
+            and (self.text is None or self._is_said(view, self.text.casefold()))
         )
+
+    @staticmethod
+    def _is_said(view: PositionView, text: str) -> bool:
+        said = (view.summary, view.quote, view.speaker)
+        return any(text in each.casefold() for each in said if each is not None)
+
+
+def rungs_from(least: Firmness) -> tuple[Firmness, ...]:
+    """Return `least` and the rungs above it on its own ladder; `withdrawn` stands alone."""
+    rungs = ladder(least)
+    return rungs[rungs.index(least) :] if rungs else (least,)
 
 
 class Known:

@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from datetime import date, datetime
-from typing import TypeVar
+from typing import TypeVar, cast
 
 from fastapi import Request, Response
 from pydantic import BaseModel, Field
@@ -21,13 +21,14 @@ from app.countries import every_country
 from app.db import Database, canonical_json, utc_now
 from app.errors import NotAcceptable, refused
 from app.export import MEDIA_TYPES, Column, Format, csv_text, ndjson_text
-from app.paging import Key, KnownQuery, ListQuery, Meta, NoQuery, Page, PageQuery, cut, link, read_cursor
+from app.paging import FormatQuery, Key, KnownQuery, Meta, NoQuery, Page, PageQuery, cut, link, read_cursor
 from app.recording import Recorded, Writer, as_dry_run
 from app.retries import KeptAnswer, find_answer, idempotency_key, keep_answer
 from app.settings import Settings
 
 Item = TypeVar("Item")
 Row = TypeVar("Row", bound=BaseModel)
+Line = TypeVar("Line", bound=BaseModel)
 
 
 ACCEPTED = {
@@ -143,14 +144,20 @@ class Read:
         text = body.model_dump_json(by_alias=True)
         return Response(text, headers=self.headers, media_type=MEDIA_TYPES[Format.JSON])
 
-    def answer_list(self, page: Page[Row], columns: Sequence[Column[Row]]) -> Response:
-        """Return a list in the format that was asked for; its `Link` header leads on in each."""
+    def answer_list(
+        self, page: Page[Row], columns: Sequence[Column[Line]], rows: Sequence[Line] | None = None
+    ) -> Response:
+        """Return a list in the format that was asked for; its `Link` header leads on in each.
+
+        As CSV the items are the rows, unless `rows` says them in another shape.
+        """
         headers = dict(self.headers)
         if page.next is not None:
             headers["Link"] = f'<{page.next}>; rel="next"'
         match self.format:
             case Format.CSV:
-                text = csv_text(page.items, columns, every_country(self.session), excel=self.excel)
+                table = cast("Sequence[Line]", page.items) if rows is None else rows
+                text = csv_text(table, columns, every_country(self.session), excel=self.excel)
             case Format.NDJSON:
                 text = ndjson_text(page.items)
             case Format.JSON:
@@ -213,7 +220,7 @@ def _format(request: Request, query: KnownQuery) -> Format:
 
     What is not a list is answered as JSON. Raises `NotAcceptable` where nothing fits.
     """
-    if not isinstance(query, ListQuery):
+    if not isinstance(query, FormatQuery):
         return Format.JSON
     if query.excel and query.format is not Format.CSV:
         raise refused("needs_csv", "Give `format=csv` with it.", parameter="excel")

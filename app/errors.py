@@ -181,6 +181,7 @@ class Problem(BaseModel):
                     "title": "The request is not valid",
                     "status": 422,
                     "detail": "1 fault: /firmness.",
+                    "instance": "request:7066f22aabfb4c97",
                     "errors": [
                         {
                             "pointer": "/firmness",
@@ -197,6 +198,7 @@ class Problem(BaseModel):
     title: str = Field(description="The type in a few words.")
     status: int = Field(description="The HTTP status.")
     detail: str | None = Field(default=None, description="What happened this time.")
+    instance: str | None = Field(default=None, description="This occurrence: the request's id.")
     errors: list[ProblemError] | None = Field(default=None, description="Each fault of the request.")
     existing: str | None = Field(default=None, description="Link to what is recorded already.")
     replaced_by: str | None = Field(default=None, description="Link to the entry that replaced it.")
@@ -210,13 +212,14 @@ def every_error() -> list[type[TrackerError]]:
     return found
 
 
-def problem(error: TrackerError) -> Response:
+def problem(request: Request, error: TrackerError) -> Response:
     """Render a failure as a problem answer; it echoes no input."""
     body = Problem(
         type=f"/problems/{error.code}",
         title=error.title,
         status=error.status,
         detail=error.detail or error.cure,
+        instance=f"request:{getattr(request.state, 'request_id', '-')}",
         errors=[
             ProblemError(
                 pointer=fault.pointer,
@@ -276,31 +279,31 @@ def install_error_handlers(app: FastAPI) -> None:
     """Make every failure of `app` leave as a problem, the framework's own included."""
 
     @app.exception_handler(TrackerError)
-    async def expected(_: Request, error: TrackerError) -> Response:
-        return problem(error)
+    async def expected(request: Request, error: TrackerError) -> Response:
+        return problem(request, error)
 
     @app.exception_handler(RequestValidationError)
-    async def badly_formed(_: Request, error: RequestValidationError) -> Response:
-        return problem(invalid(faults_of(error.errors())))
+    async def badly_formed(request: Request, error: RequestValidationError) -> Response:
+        return problem(request, invalid(faults_of(error.errors())))
 
     @app.exception_handler(HTTPException)
     async def of_the_framework(request: Request, error: HTTPException) -> Response:
         if error.status_code == 405:
             allow = ", ".join(sorted(allowed_methods(request)))
-            return problem(MethodNotAllowed(headers={"Allow": allow}))
+            return problem(request, MethodNotAllowed(headers={"Allow": allow}))
         if error.status_code == 404:
-            return problem(NotFound("Nothing is at this path; /docs lists what is."))
-        return problem(refused("malformed", "The request could not be read.", pointer=""))
+            return problem(request, NotFound("Nothing is at this path; /docs lists what is."))
+        return problem(request, refused("malformed", "The request could not be read.", pointer=""))
 
     @app.exception_handler(OperationalError)
     @app.exception_handler(InterfaceError)
     @app.exception_handler(PoolTimeout)
-    async def database_away(_: Request, __: Exception) -> Response:
-        return problem(Busy(headers={"Retry-After": "2"}))
+    async def database_away(request: Request, __: Exception) -> Response:
+        return problem(request, Busy(headers={"Retry-After": "2"}))
 
     @app.exception_handler(Exception)
-    async def unexpected(_: Request, __: Exception) -> Response:
-        return problem(TrackerError())
+    async def unexpected(request: Request, __: Exception) -> Response:
+        return problem(request, TrackerError())
 
 
 def allowed_methods(request: Request) -> set[str]:

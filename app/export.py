@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import date
 from enum import StrEnum
-from typing import Any, Generic, TypeVar
+from typing import Any, Generic, TypeVar, cast
 
 from pydantic import BaseModel
 
@@ -21,6 +21,7 @@ from app.dates import parse_edtf
 from app.diff import DiffEntry
 from app.positions import PositionView
 from app.statements import Caveat, Condition, Quantity, StatementView
+from app.summary import Count, CountOn
 from app.vocabulary import Component
 
 Item = TypeVar("Item", bound=BaseModel)
@@ -294,6 +295,22 @@ COUNTRIES: Sequence[Column[CountryView]] = (
     ),
     Column("tracked", "boolean", "Whether the record holds any statement.", lambda c, _: c.tracked),
     *(_held_in(component, part) for component in Component for part in ("kind", "firmness")),
+)
+
+
+COUNTS: Sequence[Column[Count]] = (
+    Column("component", "string", "Part of the effort.", lambda c, _: c.component),
+    Column("kind", "string", "The component, support, or refusal.", lambda c, _: c.kind),
+    Column("firmness", "string", "How far it goes.", lambda c, _: c.firmness),
+    Column("count", "integer", "Countries that hold this.", lambda c, _: c.count),
+    Column("conditional", "integer", "Those that are conditional.", lambda c, _: c.conditional),
+    Column("contested", "integer", "Those that are contested.", lambda c, _: c.contested),
+    Column("stale", "integer", "Those affirmed long ago.", lambda c, _: c.stale),
+)
+
+COUNTS_ON: Sequence[Column[CountOn]] = (
+    Column("on", "date", "Day counted on.", lambda c, _: c.on),
+    *(cast("Column[CountOn]", each) for each in COUNTS),
 )
 
 

@@ -13,7 +13,7 @@ from app.db import ROOT, Database
 from app.deps import NotModified
 from app.edge import Edge
 from app.errors import install_error_handlers
-from app.routes import changes, countries, dashboard, diff, operations, positions, sources
+from app.routes import changes, countries, dashboard, diff, operations, positions, sources, summary
 from app.settings import Settings
 
 DESCRIPTION = """\
@@ -32,6 +32,7 @@ TAGS = [
     {"name": "changes", "description": "The ledger: every statement, correction and retraction."},
     {"name": "diff", "description": "What differs between two days or two states of knowledge."},
     {"name": "sources", "description": "Publications, with what they support."},
+    {"name": "charts", "description": "Counts, on a day and over time."},
     {"name": "codebook", "description": "What the words mean."},
     {"name": "operations", "description": "Whether the service is well."},
 ]
@@ -82,6 +83,7 @@ def create_app(settings: Settings | None = None) -> FastAPI:
         diff.router,
         sources.router,
         sources.writes,
+        summary.router,
         operations.router,
         operations.health,
     ):

@@ -54,14 +54,19 @@ class MomentQuery(KnownQuery):
     )
 
 
-class ListQuery(NoQuery):
-    """How much of a list is wanted, and in what format."""
+class FormatQuery(NoQuery):
+    """In what format a list is wanted."""
 
-    limit: Limit = Field(default=100, description="Items on a page, 1 to 1000.")
     format: Format | None = Field(default=None, description="`json`, `csv` or `ndjson`; wins over `Accept`.")
     excel: bool = Field(
         default=False, description="For CSV: with a byte order mark, and safe from formulas in cells."
     )
+
+
+class ListQuery(FormatQuery):
+    """How much of a list is wanted, and in what format."""
+
+    limit: Limit = Field(default=100, description="Items on a page, 1 to 1000.")
 
 
 class PageQuery(ListQuery):

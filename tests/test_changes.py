@@ -9,6 +9,7 @@ from tests import make
 from tests.conftest import Clock
 
 Change = dict[str, Any]
+OF_A_SOURCE = ("id", "url", "title", "publisher", "published_on", "reliability", "notes")
 
 
 def feed(client: TestClient, **asked: Any) -> dict[str, Any]:
@@ -22,8 +23,8 @@ def seqs(client: TestClient, **asked: Any) -> list[int]:
     return [change["seq"] for change in feed(client, **asked)["items"]]
 
 
-def entry(client: TestClient, seq: int, **asked: Any) -> Change:
-    found: Change = client.get(f"/v1/changes/{seq}", params=asked).json()
+def entry(client: TestClient, number: int, **asked: Any) -> Change:
+    found: Change = client.get(f"/v1/changes/{number}", params=asked).json()
     return found
 
 
@@ -206,15 +207,12 @@ def published(client: TestClient, change: Change, chain: int) -> dict[str, Any]:
     if change["statement"] is not None:
         statement = dict(change["statement"])
         source = client.get(f"/v1/sources/{statement['source']['id']}").json()
-        quantity = statement.pop("quantity") or {}
+        country, quantity = statement.pop("country"), statement.pop("quantity") or {}
         del statement["seq"]
         document["statement"] = statement | {
-            "country_code": statement.pop("country"),
+            "country_code": country,
             "relates_to": sorted([each["seq"], each["relation"]] for each in statement["relates_to"]),
-            "source": {
-                name: source[name]
-                for name in ("id", "url", "title", "publisher", "published_on", "reliability", "notes")
-            },
+            "source": {name: source[name] for name in OF_A_SOURCE},
             **{f"quantity_{name}": quantity.get(name) for name in ("min", "max", "unit", "verbatim")},
         }
     return document

@@ -7,9 +7,9 @@ from sqlmodel import Session
 
 from app.as_of import PositionFilter
 from app.countries import chosen_countries
-from app.fields import Line
+from app.fields import MAX_SEQ, Day, Line, Number
 from app.paging import NoQuery
-from app.vocabulary import Component, ConditionType, Firmness, Group, Kind
+from app.vocabulary import Component, ConditionType, Firmness, Group, Kind, Voice
 
 Code = Annotated[Line, Field(max_length=3)]
 
@@ -32,7 +32,19 @@ class FilterQuery(NoQuery):
     condition: list[ConditionType] = Field(
         default=[], description="Positions that depend on any of these; repeatable."
     )
+    conditional: bool | None = Field(default=None, description="Only with conditions, or only without.")
     contested: bool | None = Field(default=None, description="Only contested positions, or only others.")
+    stale: bool | None = Field(default=None, description="Only those affirmed long ago, or only others.")
+    voice: list[Voice] = Field(default=[], description="Repeatable.")
+    source: list[Annotated[Number, Field(ge=1, le=MAX_SEQ)]] = Field(
+        default=[], description="Resting on a source, by its id; repeatable."
+    )
+    changed_since: Day | None = Field(
+        default=None, description="Only positions whose run began on this day or later."
+    )
+    q: Annotated[Line, Field(max_length=100)] | None = Field(
+        default=None, description="Text in summary, quote or speaker, in any case."
+    )
 
     def position_filter(self, session: Session) -> PositionFilter:
         """Return the filter that the parameters ask for; raise `Invalid` for an unknown country."""
@@ -44,5 +56,11 @@ class FilterQuery(NoQuery):
             firmness=tuple(self.firmness),
             min_firmness=self.min_firmness,
             conditions=tuple(self.condition),
+            conditional=self.conditional,
             contested=self.contested,
+            stale=self.stale,
+            voices=tuple(self.voice),
+            sources=tuple(self.source),
+            changed_since=self.changed_since,
+            text=self.q,
         )

@@ -1,0 +1,95 @@
+"""/v1/summary and /v1/timeline: counts for charts."""
+
+from datetime import date
+from typing import Annotated
+
+from fastapi import APIRouter, Query, Request, Response
+from pydantic import Field
+
+from app.as_of import PositionFilter, known_record, positions_as_of
+from app.deps import reading
+from app.errors import refused
+from app.export import COUNTS, COUNTS_ON
+from app.fields import Day
+from app.paging import FormatQuery, KnownQuery, Meta, MomentQuery, Page
+from app.routes.answers import LIST
+from app.routes.filters import FilterQuery
+from app.summary import (
+    MOST_INTERVALS,
+    Count,
+    Interval,
+    Point,
+    count_positions,
+    flat_points,
+    last_days,
+    none_recorded,
+    timeline,
+)
+from app.vocabulary import Component
+
+router = APIRouter(prefix="/v1", tags=["charts"])
+
+
+class SummaryQuery(FilterQuery, FormatQuery, MomentQuery):
+    """What is asked of a summary."""
+
+
+class SummaryMeta(Meta):
+    """What a summary is of."""
+
+    none_recorded: dict[Component, int] = Field(
+        description="By component: tracked countries without a position. Never read as refusal."
+    )
+
+
+class SummaryList(Page[Count]):
+    """Counts, by component, kind and firmness."""
+
+    meta: SummaryMeta
+
+
+class TimelineQuery(FilterQuery, FormatQuery, KnownQuery):
+    """What is asked of a timeline."""
+
+    interval: Interval = Field(default=Interval.MONTH, description="Length of an interval.")
+    from_: Day | None = Field(
+        default=None, alias="from", description="First day, inclusive. Default: the first that counts."
+    )
+    to: Day | None = Field(default=None, description="Last day, inclusive. Default: today.")
+
+
+class TimelineList(Page[Point]):
+    """Counts on the last day of each interval, in order."""
+
+
+@router.get("/summary", response_model=SummaryList, responses=LIST)
+def get_summary(request: Request, query: Annotated[SummaryQuery, Query()]) -> Response:
+    """How many countries hold what on a day: counts per component, kind and firmness."""
+    with reading(request, query) as read:
+        wanted, viewer = query.position_filter(read.session), read.viewer()
+        known = known_record(read.session, read.seq, wanted.countries)
+        everything = positions_as_of(known, viewer, read.day, PositionFilter(wanted.countries))
+        counts = count_positions(view for view in everything if wanted.passes(view))
+        meta = SummaryMeta(
+            **dict(read.meta(len(counts))),
+            none_recorded=none_recorded(known, everything, wanted),
+        )
+        return read.answer_list(SummaryList(meta=meta, items=counts, next=None), COUNTS)
+
+
+@router.get("/timeline", response_model=TimelineList, responses=LIST)
+def get_timeline(request: Request, query: Annotated[TimelineQuery, Query()]) -> Response:
+    """How many countries held what over time: counts on the last day of each day, week or month."""
+    with reading(request, query, has_day=query.to is None) as read:
+        wanted = query.position_filter(read.session)
+        known = known_record(read.session, read.seq, wanted.countries)
+        effective = [stated.effective_on for line in known.lines.values() for stated in line]
+        last = query.to or read.day
+        first = query.from_ or min(effective, default=date.max)
+        days = last_days(first, last, query.interval)
+        if len(days) > MOST_INTERVALS:
+            message = f"That is more than {MOST_INTERVALS} intervals: ask for a shorter span or longer ones."
+            raise refused("too_many", message, parameter="interval")
+        points = timeline(known, read.viewer(), days, wanted)
+        answer = TimelineList(meta=read.meta(len(points)), items=points, next=None)
+        return read.answer_list(answer, COUNTS_ON, flat_points(points))
