@@ -465,15 +465,17 @@ def source_view(source: Source, supported: list[Supported]) -> SourceView:
     )
 
 
-def supported_by(session: Session, seq: int, sources: Collection[int]) -> dict[int, list[Supported]]:
-    """Return the live entries that rest on each of `sources`, as known at `seq`."""
+def supported_by(session: Session, seq: int, sources: Collection[int] | None) -> dict[int, list[Supported]]:
+    """Return the live entries that rest on each of `sources` (None: of all), as known at `seq`."""
     later = aliased(Change)
     query = (
         select(Statement)
         .outerjoin(later, (col(later.replaces) == col(Statement.seq)) & (col(later.seq) <= seq))
-        .where(col(later.seq).is_(None), col(Statement.source_id).in_(sources), col(Statement.seq) <= seq)
+        .where(col(later.seq).is_(None), col(Statement.seq) <= seq)
         .order_by(col(Statement.seq))
     )
+    if sources is not None:
+        query = query.where(col(Statement.source_id).in_(sources))
     found: dict[int, list[Supported]] = {}
     for row in session.exec(query):
         supported = Supported(

@@ -6,19 +6,20 @@ of a closed set are joined by `;`, in the order of the JSON.
 
 import csv
 import io
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from datetime import date
+from datetime import date, timedelta
 from enum import StrEnum
+from itertools import chain, zip_longest
 from typing import Any, Generic, TypeVar, cast
 
 from pydantic import BaseModel
 
-from app.as_of import CountryView
-from app.changes import ChangeView, SourceView
+from app.as_of import CountryView, Known, PositionFilter, Viewer
+from app.changes import ChangeView, Head, SourceView
 from app.countries import CountryFacts
 from app.dates import parse_edtf
-from app.diff import DiffEntry
+from app.diff import DiffEntry, steps_by_day
 from app.positions import PositionView
 from app.statements import Caveat, Condition, Quantity, StatementView
 from app.summary import Count, CountOn
@@ -298,6 +299,19 @@ COUNTRIES: Sequence[Column[CountryView]] = (
 )
 
 
+class HistoryRow(PositionView):
+    """A position with the days on which it held."""
+
+    valid_from: date
+    valid_to: date | None
+
+
+HISTORY: Sequence[Column[HistoryRow]] = (
+    Column("valid_from", "date", "First day on which it held.", lambda h, _: h.valid_from),
+    Column("valid_to", "date", "First day on which it held no more; empty: still.", lambda h, _: h.valid_to),
+    *(cast("Column[HistoryRow]", each) for each in POSITIONS),
+)
+
 COUNTS: Sequence[Column[Count]] = (
     Column("component", "string", "Part of the effort.", lambda c, _: c.component),
     Column("kind", "string", "The component, support, or refusal.", lambda c, _: c.kind),
@@ -322,20 +336,98 @@ def csv_text(
     For `excel` it begins with a byte order mark, and a cell that a spreadsheet would take for a
     formula is marked as text by an apostrophe.
     """
+    return "".join(csv_lines(items, columns, countries, excel=excel))
+
+
+def csv_lines(
+    items: Iterable[Item], columns: Sequence[Column[Item]], countries: Countries, *, excel: bool = False
+) -> Iterator[str]:
+    """Yield a table as `csv_text` writes it, a row at a time."""
     out = io.StringIO(newline="")
-    if excel:
-        out.write("\ufeff")
     writer = csv.writer(out)
-    writer.writerow([column.name for column in columns])
-    for item in items:
-        cells = [_spelt(column.value(item, countries)) for column in columns]
-        writer.writerow([f"'{cell}" if excel and cell.startswith(_FORMULA) else cell for cell in cells])
-    return out.getvalue()
+    yield "\ufeff" if excel else ""
+    rows = ([_spelt(column.value(item, countries)) for column in columns] for item in items)
+    for row in chain([[column.name for column in columns]], rows):
+        writer.writerow([f"'{cell}" if excel and cell.startswith(_FORMULA) else cell for cell in row])
+        yield out.getvalue()
+        out.seek(0)
+        out.truncate()
 
 
 def ndjson_text(items: Iterable[BaseModel]) -> str:
     """Return a list as NDJSON: one JSON object a line, each as in the JSON list."""
-    return "".join(f"{item.model_dump_json(by_alias=True)}\n" for item in items)
+    return "".join(ndjson_lines(items))
+
+
+def ndjson_lines(items: Iterable[BaseModel]) -> Iterator[str]:
+    """Yield a list as `ndjson_text` writes it, a line at a time."""
+    return (f"{item.model_dump_json(by_alias=True)}\n" for item in items)
+
+
+def history_rows(known: Known, viewer: Viewer, until: date, wanted: PositionFilter) -> Iterator[HistoryRow]:
+    """Yield every position that held up to `until`, inclusive, with the days on which it did.
+
+    One row for each country, component and stretch of days on which no compared field differs;
+    a row shows the position as it was on the stretch's last day. Sorted by country, component, day.
+    """
+    for key in sorted(known.lines):
+        if not wanted.wants_line(key):
+            continue
+        steps = [each for each in steps_by_day(known, key, None, until) if not each.is_affirmation]
+        for step, following in zip_longest(steps, steps[1:]):
+            if step.after is None:
+                continue
+            ends = None if following is None else cast("date", following.at)
+            view = viewer.position(known, key, until if ends is None else ends - timedelta(days=1))
+            if view is not None and wanted.passes(view):
+                yield HistoryRow(**dict(view), valid_from=cast("date", step.at), valid_to=ends)
+
+
+def datapackage(head: Head) -> dict[str, Any]:
+    """Return the description of the exported tables (Frictionless Data Package v2)."""
+    return {
+        "$schema": "https://datapackage.org/profiles/2.0/datapackage.json",
+        "name": "coalition-commitments",
+        "title": "Coalition commitment tracker",
+        "description": "What countries say they will, might or will not give to the reassurance force.",
+        "version": f"0.{head.seq}.0",
+        "licenses": [
+            {
+                "name": "CC-BY-4.0",
+                "title": "Creative Commons Attribution 4.0",
+                "path": "https://creativecommons.org/licenses/by/4.0/",
+            }
+        ],
+        "ledger": {"seq": head.seq, "digest": head.digest},
+        "resources": [
+            {
+                "name": name,
+                "path": f"{name}.csv",
+                "type": "table",
+                "format": "csv",
+                "mediatype": "text/csv",
+                "encoding": "utf-8",
+                "description": description,
+                "schema": {
+                    "fields": [
+                        {"name": each.name, "type": each.type, "description": each.description}
+                        for each in columns
+                    ],
+                    "missingValues": [""],
+                },
+            }
+            for name, (description, columns) in TABLES.items()
+        ],
+    }
+
+
+TABLES: Mapping[str, tuple[str, Sequence[Column[Any]]]] = {
+    "positions": ("Positions in force on the day, by country and component.", POSITIONS),
+    "history": ("Every position with the days on which it held: [valid_from, valid_to).", HISTORY),
+    "changes": ("The ledger: every statement, correction and retraction.", CHANGES),
+    "sources": ("Publications.", SOURCES),
+}
+"""The tables that are exported whole."""
 
 
 def _spelt(value: Cell) -> str:

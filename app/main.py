@@ -13,7 +13,7 @@ from app.db import ROOT, Database
 from app.deps import NotModified
 from app.edge import Edge
 from app.errors import install_error_handlers
-from app.routes import changes, countries, dashboard, diff, operations, positions, sources, summary
+from app.routes import changes, countries, dashboard, diff, export, operations, positions, sources, summary
 from app.settings import Settings
 
 DESCRIPTION = """\
@@ -33,6 +33,7 @@ TAGS = [
     {"name": "diff", "description": "What differs between two days or two states of knowledge."},
     {"name": "sources", "description": "Publications, with what they support."},
     {"name": "charts", "description": "Counts, on a day and over time."},
+    {"name": "export", "description": "Whole tables, streamed."},
     {"name": "codebook", "description": "What the words mean."},
     {"name": "operations", "description": "Whether the service is well."},
 ]
@@ -84,6 +85,7 @@ def create_app(settings: Settings | None = None) -> FastAPI:
         sources.router,
         sources.writes,
         summary.router,
+        export.router,
         operations.router,
         operations.health,
     ):

@@ -1,0 +1,160 @@
+"""/v1/export: whole tables, streamed, at any day and any state of knowledge."""
+
+from collections.abc import Iterable, Iterator, Sequence
+from typing import Annotated, Any
+
+from fastapi import APIRouter, Path, Query, Request, Response
+from fastapi.responses import StreamingResponse
+from pydantic import Field
+
+from app.as_of import known_record, positions_as_of
+from app.changes import LedgerFilter, changes_after, source_view, supported_by
+from app.countries import every_country
+from app.db import Database, canonical_json
+from app.deps import Read, reading
+from app.errors import NotFound
+from app.export import (
+    CHANGES,
+    HISTORY,
+    MEDIA_TYPES,
+    POSITIONS,
+    SOURCES,
+    Column,
+    Format,
+    csv_lines,
+    datapackage,
+    history_rows,
+    ndjson_lines,
+)
+from app.paging import KnownQuery, MomentQuery, NoQuery
+from app.routes.answers import READ_ONE
+from app.routes.filters import FilterQuery
+from app.sources import newest_source_id, sources_up_to
+
+router = APIRouter(prefix="/v1/export", tags=["export"])
+
+STRETCH = 1_000
+"""How many rows are read at a time: no reading stays open while a client is slow."""
+
+Extension = Annotated[str, Path(description="`csv` or `ndjson`.", examples=["csv"])]
+STREAM: dict[int | str, dict[str, Any]] = {
+    200: {
+        "content": {
+            "text/csv": {"schema": {"type": "string"}},
+            "application/x-ndjson": {"schema": {"type": "string"}},
+        }
+    },
+    **READ_ONE,
+}
+
+
+class ExcelQuery(NoQuery):
+    """How CSV is written."""
+
+    excel: bool = Field(
+        default=False, description="For CSV: with a byte order mark, and safe from formulas in cells."
+    )
+
+
+class PositionsExportQuery(FilterQuery, ExcelQuery, MomentQuery):
+    """Which positions are exported."""
+
+
+class KnownExportQuery(ExcelQuery, KnownQuery):
+    """What state of the record is exported."""
+
+
+@router.get("/positions.{extension}", response_class=StreamingResponse, responses=STREAM)
+def export_positions(
+    request: Request, extension: Extension, query: Annotated[PositionsExportQuery, Query()]
+) -> Response:
+    """Positions in force on a day, all of them."""
+    with reading(request, query) as read:
+        wanted = query.position_filter(read.session)
+        known = known_record(read.session, read.seq, wanted.countries)
+        found = positions_as_of(known, read.viewer(), read.day, wanted)
+        return _stream(read, "positions", extension, found, POSITIONS, excel=query.excel)
+
+
+@router.get("/history.{extension}", response_class=StreamingResponse, responses=STREAM)
+def export_history(
+    request: Request, extension: Extension, query: Annotated[PositionsExportQuery, Query()]
+) -> Response:
+    """Every position up to a day, with the days on which it held."""
+    with reading(request, query) as read:
+        wanted = query.position_filter(read.session)
+        known = known_record(read.session, read.seq, wanted.countries)
+        rows = history_rows(known, read.viewer(), read.day, wanted)
+        return _stream(read, "history", extension, rows, HISTORY, excel=query.excel)
+
+
+@router.get("/changes.{extension}", response_class=StreamingResponse, responses=STREAM)
+def export_changes(
+    request: Request, extension: Extension, query: Annotated[KnownExportQuery, Query()]
+) -> Response:
+    """The whole ledger, in order."""
+    with reading(request, query) as read:
+        rows = _pages(request, read.seq)
+        return _stream(read, "changes", extension, rows, CHANGES, excel=query.excel)
+
+
+def _pages(request: Request, seq: int) -> Iterator[Any]:
+    database: Database = request.app.state.database
+    after = 0
+    while after < seq:
+        with database.reading() as session:
+            page = changes_after(session, after, seq, STRETCH, LedgerFilter())
+        yield from page
+        after += STRETCH
+
+
+@router.get("/sources.{extension}", response_class=StreamingResponse, responses=STREAM)
+def export_sources(
+    request: Request, extension: Extension, query: Annotated[KnownExportQuery, Query()]
+) -> Response:
+    """Every source, with what it supports."""
+    with reading(request, query, version=newest_source_id) as read:
+        found = sources_up_to(read.session, int(read.version))
+        supported = supported_by(read.session, read.seq, None)
+        rows = [source_view(source, supported.get(source.id, [])) for source in found]
+        return _stream(read, "sources", extension, rows, SOURCES, excel=query.excel)
+
+
+@router.get("/datapackage.json", responses=READ_ONE, response_model=dict[str, Any])
+def get_datapackage(request: Request, query: Annotated[KnownQuery, Query()]) -> Response:
+    """What the exported tables and their columns are (Frictionless Data Package v2)."""
+    with reading(request, query) as read:
+        body = canonical_json(datapackage(read.moment.head))
+        return Response(body, headers=read.headers, media_type=MEDIA_TYPES[Format.JSON])
+
+
+def _stream(
+    read: Read,
+    name: str,
+    extension: str,
+    rows: Iterable[Any],
+    columns: Sequence[Column[Any]],
+    *,
+    excel: bool,
+) -> Response:
+    """Return rows as a file that arrives while it is being written."""
+    if extension not in (Format.CSV, Format.NDJSON):
+        raise NotFound("Exports end in .csv or .ndjson.")
+    lines: Iterable[str]
+    if extension == Format.CSV:
+        lines = csv_lines(rows, columns, every_country(read.session), excel=excel)
+    else:
+        lines = ndjson_lines(rows)
+    headers = read.headers | {"Content-Disposition": f'attachment; filename="{name}.{extension}"'}
+    return StreamingResponse(_chunks(lines), headers=headers, media_type=MEDIA_TYPES[Format(extension)])
+
+
+def _chunks(lines: Iterable[str]) -> Iterator[bytes]:
+    """Yield lines together, so that a thread is not changed for each."""
+    held: list[str] = []
+    for number, line in enumerate(lines, 1):
+        held.append(line)
+        if number % 200 == 0:
+            yield "".join(held).encode()
+            held.clear()
+    yield "".join(held).encode()
