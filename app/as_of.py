@@ -8,7 +8,7 @@ from pydantic import Field as Described
 from sqlmodel import Session
 
 from app.changes import Head, stated_by
-from app.countries import CountryFacts, every_country
+from app.countries import CountryFacts, country_names
 from app.positions import (
     Held,
     LineState,
@@ -215,8 +215,7 @@ class Viewer:
 
 def viewer(session: Session, stale_after_days: int) -> Viewer:
     """Return a viewer that knows the countries' names."""
-    names = {code: country.name for code, country in every_country(session).items()}
-    return Viewer(names, timedelta(days=stale_after_days))
+    return Viewer(country_names(session), timedelta(days=stale_after_days))
 
 
 def known_record(session: Session, seq: int, countries: Collection[str] | None = None) -> Known:

@@ -29,7 +29,7 @@ from app.statements import (
     StatementView,
     statement_view,
 )
-from app.vocabulary import Action, Component, Firmness, Kind, Reliability
+from app.vocabulary import Action, Component, Firmness, Kind, Reliability, Voice
 
 NO_DIGEST = "0" * 64
 """Digest of the empty record: what the first entry is chained to."""
@@ -315,6 +315,10 @@ class LedgerFilter:
 
     countries: Collection[str] | None = None
     components: tuple[Component, ...] = ()
+    kinds: tuple[Kind, ...] = ()
+    firmness: tuple[Firmness, ...] = ()
+    rungs: tuple[Firmness, ...] = ()
+    voices: tuple[Voice, ...] = ()
     sources: tuple[int, ...] = ()
     actions: tuple[Action, ...] = ()
 
@@ -323,8 +327,15 @@ class LedgerFilter:
         conditions: list[sa.ColumnElement[bool]] = []
         if self.countries is not None:
             conditions.append(col(Statement.country_code).in_(self.countries))
-        if self.sources:
-            conditions.append(col(Statement.source_id).in_(self.sources))
+        for column, values in (
+            (col(Statement.kind), self.kinds),
+            (col(Statement.firmness), self.firmness),
+            (col(Statement.firmness), self.rungs),
+            (col(Statement.voice), self.voices),
+            (col(Statement.source_id), self.sources),
+        ):
+            if values:
+                conditions.append(column.in_(values))
         if self.components:
             in_lines = (
                 sa.select(col(LineEntry.seq))
@@ -353,6 +364,13 @@ def changes_after(
         .limit(limit)
     )
     return change_views(session, session.exec(query).all(), seq)
+
+
+def newest_changes(session: Session, seq: int, limit: int, wanted: LedgerFilter) -> list[ChangeView]:
+    """Return the newest `limit` wanted entries up to `seq`, the newest first."""
+    query = select(Change).where(col(Change.seq) <= seq, wanted.condition())
+    found = session.exec(query.order_by(col(Change.seq).desc()).limit(limit)).all()
+    return change_views(session, found, seq)
 
 
 def count_changes(session: Session, seq: int, wanted: LedgerFilter) -> int:

@@ -78,6 +78,11 @@ def every_country(session: Session) -> dict[str, CountryFacts]:
     }
 
 
+def country_names(session: Session) -> dict[str, str]:
+    """Return the name of every country by its code: all that most answers need, without the rest."""
+    return dict(session.exec(select(Country.code, Country.name)).all())
+
+
 def find_code(session: Session, given: str) -> str | None:
     """Return the alpha-2 code that `given` means, or None.
 

@@ -29,7 +29,7 @@ class Edge:
         request_id = given if _REQUEST_ID.fullmatch(given) else secrets.token_hex(8)
         is_head = scope["method"] == "HEAD"
         scope = dict(scope, method="GET") if is_head else dict(scope)
-        scope["state"] = dict(scope.get("state", {}), request_id=request_id)
+        scope["state"] = dict(scope.get("state", {}), request_id=request_id, is_head=is_head)
 
         async def reply(message: Message) -> None:
             if message["type"] == "http.response.start":

@@ -13,7 +13,19 @@ from app.db import ROOT, Database
 from app.deps import NotModified
 from app.edge import Edge
 from app.errors import install_error_handlers
-from app.routes import changes, countries, dashboard, diff, export, operations, positions, sources, summary
+from app.following import Watch
+from app.routes import (
+    changes,
+    countries,
+    dashboard,
+    diff,
+    export,
+    feeds,
+    operations,
+    positions,
+    sources,
+    summary,
+)
 from app.settings import Settings
 
 DESCRIPTION = """\
@@ -66,6 +78,7 @@ def create_app(settings: Settings | None = None) -> FastAPI:
     )
     app.state.settings = settings
     app.state.database = database
+    app.state.watch = Watch(database)
     install_error_handlers(app)
 
     @app.exception_handler(NotModified)
@@ -79,6 +92,7 @@ def create_app(settings: Settings | None = None) -> FastAPI:
         positions.writes,
         positions.bulk,
         countries.router,
+        feeds.router,
         changes.router,
         changes.writes,
         diff.router,

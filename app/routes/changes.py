@@ -6,16 +6,14 @@ from fastapi import APIRouter, Path, Query, Request, Response
 from pydantic import Field
 
 from app.bodies import WriteRoute
-from app.changes import ChangeView, LedgerFilter, changes_after, count_changes, get_change
-from app.countries import chosen_countries
+from app.changes import ChangeView, changes_after, count_changes, get_change
 from app.deps import Answer, Write, WriteQuery, reading, recorded, write
 from app.export import CHANGES
 from app.fields import MAX_SEQ, Number
 from app.paging import KnownQuery, ListQuery, Meta, Page
 from app.recording import Correction, Recorded, Retraction, correct, retract
 from app.routes.answers import LIST, READ_ONE, WRITE_ONE
-from app.routes.filters import Code
-from app.vocabulary import Action, Component
+from app.routes.filters import LedgerQuery
 
 router = APIRouter(prefix="/v1/changes", tags=["changes"])
 writes = APIRouter(prefix="/v1/changes", tags=["changes"], route_class=WriteRoute)
@@ -25,20 +23,12 @@ Seq = Annotated[
 ]
 
 
-class ChangesQuery(ListQuery, KnownQuery):
+class ChangesQuery(LedgerQuery, ListQuery, KnownQuery):
     """What is asked of the ledger."""
 
     after: Annotated[Number, Field(ge=0, le=MAX_SEQ)] = Field(
         default=0, description="Only entries numbered above this one: where the last page ended."
     )
-    country: Annotated[list[Code], Field(max_length=300)] = Field(
-        default=[], description="Of a country; repeatable.", examples=[["PL"]]
-    )
-    component: list[Component] = Field(default=[], description="In a line of it; repeatable.")
-    source: list[Annotated[Number, Field(ge=1, le=MAX_SEQ)]] = Field(
-        default=[], description="From a source, by its id; repeatable."
-    )
-    action: list[Action] = Field(default=[], description="Repeatable.")
 
 
 class ChangeList(Page[ChangeView]):
@@ -60,12 +50,7 @@ def list_changes(request: Request, query: Annotated[ChangesQuery, Query()]) -> R
     A filter matches an entry by its statement, or by the statement that it replaces.
     """
     with reading(request, query) as read:
-        wanted = LedgerFilter(
-            countries=chosen_countries(read.session, query.country, ()),
-            components=tuple(query.component),
-            sources=tuple(query.source),
-            actions=tuple(query.action),
-        )
+        wanted = query.ledger_filter(read.session)
         page = changes_after(read.session, query.after, read.seq, query.limit, wanted)
         total = count_changes(read.session, read.seq, wanted)
         last = max(query.after, read.seq)

@@ -5,11 +5,12 @@ from typing import Annotated
 from pydantic import Field
 from sqlmodel import Session
 
-from app.as_of import PositionFilter
+from app.as_of import PositionFilter, rungs_from
+from app.changes import LedgerFilter
 from app.countries import chosen_countries
 from app.fields import MAX_SEQ, Day, Line, Number
 from app.paging import NoQuery
-from app.vocabulary import Component, ConditionType, Firmness, Group, Kind, Voice
+from app.vocabulary import Action, Component, ConditionType, Firmness, Group, Kind, Voice
 
 Code = Annotated[Line, Field(max_length=3)]
 
@@ -63,4 +64,38 @@ class FilterQuery(NoQuery):
             sources=tuple(self.source),
             changed_since=self.changed_since,
             text=self.q,
+        )
+
+
+class LedgerQuery(NoQuery):
+    """Which entries of the ledger are wanted: by their statement, or by the one that they replace."""
+
+    country: Annotated[list[Code], Field(max_length=300)] = Field(
+        default=[], description="Of a country; repeatable.", examples=[["PL"]]
+    )
+    group: list[Group] = Field(default=[], description="Of the members of a group today; repeatable.")
+    component: list[Component] = Field(default=[], description="In a line of it; repeatable.")
+    kind: list[Kind] = Field(default=[], description="Repeatable.")
+    firmness: list[Firmness] = Field(default=[], description="Exactly these rungs; repeatable.")
+    min_firmness: Firmness | None = Field(
+        default=None, description="This rung and those above it, on its own ladder only."
+    )
+    voice: list[Voice] = Field(default=[], description="Repeatable.")
+    source: list[Annotated[Number, Field(ge=1, le=MAX_SEQ)]] = Field(
+        default=[], description="From a source, by its id; repeatable."
+    )
+    action: list[Action] = Field(default=[], description="Repeatable.")
+
+    def ledger_filter(self, session: Session) -> LedgerFilter:
+        """Return the filter that the parameters ask for; raise `Invalid` for an unknown country."""
+        rungs = () if self.min_firmness is None else rungs_from(self.min_firmness)
+        return LedgerFilter(
+            countries=chosen_countries(session, self.country, self.group),
+            components=tuple(self.component),
+            kinds=tuple(self.kind),
+            firmness=tuple(self.firmness),
+            rungs=rungs,
+            voices=tuple(self.voice),
+            sources=tuple(self.source),
+            actions=tuple(self.action),
         )
