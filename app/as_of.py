@@ -1,8 +1,11 @@
 """The coalition as it stood on a day, as known at a moment of our knowledge."""
 
-from collections.abc import Collection, Iterable, Iterator
+from collections.abc import Collection, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from datetime import date, timedelta
+from enum import StrEnum
+from operator import itemgetter
+from typing import Any
 
 from pydantic import Field as Described
 from sqlmodel import Session
@@ -91,6 +94,21 @@ def rungs_from(least: Firmness) -> tuple[Firmness, ...]:
     """Return `least` and the rungs above it on its own ladder; `withdrawn` stands alone."""
     rungs = ladder(least)
     return rungs[rungs.index(least) :] if rungs else (least,)
+
+
+class Sort(StrEnum):
+    """What positions can be sorted by."""
+
+    COUNTRY = "country"
+    COUNTRY_REVERSED = "-country"
+    COMPONENT = "component"
+    COMPONENT_REVERSED = "-component"
+    FIRMNESS = "firmness"
+    FIRMNESS_REVERSED = "-firmness"
+    SINCE = "since"
+    SINCE_REVERSED = "-since"
+    LAST_AFFIRMED_ON = "last_affirmed_on"
+    LAST_AFFIRMED_ON_REVERSED = "-last_affirmed_on"
 
 
 class Known:
@@ -240,6 +258,26 @@ def positions_as_of(
             views += viewer.possible(known, key, day)
         found += (view for view in views if wanted.passes(view))
     return found
+
+
+def sorted_by(views: Sequence[PositionView], sort: Sequence[Sort]) -> list[PositionView]:
+    """Return positions sorted by the fields of `sort`, the most important first, `-` reversing.
+
+    Firmness is in the order of the ladders, offers before refusals; what has no day comes last
+    either way. Ties stay as they were.
+    """
+    found = list(views)
+    for each in reversed(sort):
+        name, is_reversed = each.removeprefix("-"), each.startswith("-")
+        known = [(value, view) for view in found if (value := _sort_value(view, name)) is not None]
+        unknown = [view for view in found if _sort_value(view, name) is None]
+        known.sort(key=itemgetter(0), reverse=is_reversed)
+        found = [view for _, view in known] + unknown
+    return found
+
+
+def _sort_value(view: PositionView, name: str) -> Any:
+    return list(Firmness).index(view.firmness) if name == "firmness" else getattr(view, name)
 
 
 def report_views(known: Known, key: LineKey, day: date) -> list[StatementView]:

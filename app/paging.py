@@ -103,16 +103,16 @@ def cut(
 ) -> tuple[list[Item], str | None]:
     """Return the page of `items` that `query` asks for, and the cursor of the next one.
 
-    `items` are sorted by `key`, whose values are unique. `question` is what was asked: a cursor
-    serves no other.
+    `key` tells items apart. `question` is what was asked, at a moment at which the answer can
+    never differ: a cursor serves no other.
     """
     start = 0
     if query.cursor is not None:
         last = read_cursor(query.cursor, question)
-        try:
-            start = sum(1 for item in items if key(item) <= last)
-        except TypeError:
-            raise _bad_cursor() from None
+        found = next((number for number, item in enumerate(items) if key(item) == last), None)
+        if found is None:
+            raise _bad_cursor()
+        start = found + 1
     page = list(items[start : start + query.limit])
     more = start + len(page) < len(items)
     return page, write_cursor(key(page[-1]), question) if more else None

@@ -3,16 +3,16 @@
 from typing import Annotated
 
 from fastapi import APIRouter, Path, Query, Request, Response
-from pydantic import BaseModel, Field
+from pydantic import Field
 
 from app.as_of import CountryView, known_record, positions_of
 from app.countries import every_country, get_code
+from app.country_page import CountryPage, country_page
 from app.deps import reading
 from app.export import COUNTRIES
 from app.fields import Line
 from app.paging import Meta, MomentQuery, Page, PageQuery
 from app.routes.answers import LIST, READ_ONE
-from app.statements import Condition, Stated, StatementView, statement_view
 from app.vocabulary import Group
 
 router = APIRouter(prefix="/v1/countries", tags=["countries"])
@@ -34,22 +34,10 @@ class CountryList(Page[CountryView]):
     """Countries, by code."""
 
 
-class CountryCounts(BaseModel):
-    """How much the record holds of a country."""
-
-    positions: int = Field(description="Positions in force.")
-    statements: int = Field(description="Live statements that count by `as_of`, reports included.")
-    reports: int = Field(description="Those of them that are reports.")
-    sources: int = Field(description="Sources of those statements.")
-
-
-class CountryAnswer(CountryView):
-    """All that a country's page shows at its head."""
+class CountryAnswer(CountryPage):
+    """All that a country's page shows."""
 
     meta: Meta
-    conditions: list[Condition] = Field(description="Conditions of the positions in force, each once.")
-    last_statement: StatementView | None = Field(description="The latest statement by `as_of`.")
-    counts: CountryCounts
 
 
 @router.get("", response_model=CountryList, responses=LIST)
@@ -85,33 +73,9 @@ def get_country(
     code: Annotated[str, Path(description="Alpha-2, alpha-3 or alias.", examples=["PL"])],
     query: Annotated[MomentQuery, Query()],
 ) -> Response:
-    """One country: what it holds, on what conditions, and what it said last."""
+    """One country: what it holds, since when and on what conditions, with reports and sources."""
     with reading(request, query) as read:
         key = get_code(read.session, code)
         known, viewer = known_record(read.session, read.seq, {key}), read.viewer()
-        positions = positions_of(known, viewer, key, read.day)
-        by_now: dict[int, Stated] = {
-            stated.seq: stated
-            for line in known.lines.values()
-            for stated in line
-            if stated.effective_on <= read.day
-        }
-        statements = sorted(by_now.values(), key=lambda stated: stated.place)
-        held = [position for position in positions.values() if position is not None]
-        conditions = {each.model_dump_json(): each for view in held for each in view.conditions}
-        return read.answer(
-            CountryAnswer(
-                **dict(every_country(read.session)[key]),
-                tracked=any(known.lines.values()),
-                positions=positions,
-                meta=read.meta(1),
-                conditions=list(conditions.values()),
-                last_statement=statement_view(statements[-1]) if statements else None,
-                counts=CountryCounts(
-                    positions=len(held),
-                    statements=len(statements),
-                    reports=sum(stated.voice == "report" for stated in statements),
-                    sources=len({stated.source.id for stated in statements}),
-                ),
-            )
-        )
+        page = country_page(known, viewer, every_country(read.session)[key], read.day)
+        return read.answer(CountryAnswer(**page, meta=read.meta(1)))

@@ -5,7 +5,7 @@ from typing import Annotated, Literal
 from fastapi import APIRouter, Path, Query, Request, Response
 from pydantic import BaseModel, Field
 
-from app.as_of import known_record, positions_as_of, report_views
+from app.as_of import Sort, known_record, positions_as_of, report_views, sorted_by
 from app.bodies import BulkRoute, WriteRoute
 from app.bulk import COLUMNS, CSV, JSON, MOST_ROWS, NDJSON, BulkRecorded, read_rows, state_all
 from app.countries import get_code
@@ -45,6 +45,11 @@ class PositionsQuery(FilterQuery, PageQuery, MomentQuery):
     """What is asked of the list of positions."""
 
     limit: Limit = Field(default=1000, description="Items on a page, 1 to 1000.")
+    sort: Annotated[list[Sort], Field(max_length=5)] = Field(
+        default=[],
+        description="What to sort by, the most important first; `-` reverses. Repeatable; ties are in "
+        "the order of country and component.",
+    )
     dates: Literal["certain", "possible"] = Field(
         default="certain",
         description="`possible` adds what may hold already though its date is imprecise, marked.",
@@ -83,6 +88,7 @@ def list_positions(request: Request, query: Annotated[PositionsQuery, Query()]) 
         known = known_record(read.session, read.seq, wanted.countries)
         possible = query.dates == "possible"
         found = positions_as_of(known, read.viewer(), read.day, wanted, possible=possible)
+        found = sorted_by(found, query.sort)
         page, following = read.cut(found, key_of, query)
         answer = PositionList(meta=read.meta(len(found)), items=page, next=following)
         return read.answer_list(answer, POSITIONS)
