@@ -29,7 +29,7 @@ from app.statements import (
     StatementView,
     statement_view,
 )
-from app.vocabulary import Action, Component, Firmness, Kind, Reliability, Voice
+from app.vocabulary import Action, Component, ConditionType, Firmness, Kind, Reliability, Voice
 
 NO_DIGEST = "0" * 64
 """Digest of the empty record: what the first entry is chained to."""
@@ -241,7 +241,8 @@ def entry_document(change: Any, statement: Any, relations: Sequence[Any], source
     return document
 
 
-STATEMENT_FIELDS = tuple(name for name in Statement.model_fields if name not in ("seq", "source_id"))
+_NOT_COVERED = ("seq", "source_id", "search_text")
+STATEMENT_FIELDS = tuple(name for name in Statement.model_fields if name not in _NOT_COVERED)
 SOURCE_FIELDS = ("id", "url", "title", "publisher", "published_on", "reliability", "notes")
 
 
@@ -318,6 +319,9 @@ class LedgerFilter:
     kinds: tuple[Kind, ...] = ()
     firmness: tuple[Firmness, ...] = ()
     rungs: tuple[Firmness, ...] = ()
+    conditions: tuple[ConditionType, ...] = ()
+    conditional: bool | None = None
+    text: str | None = None
     voices: tuple[Voice, ...] = ()
     sources: tuple[int, ...] = ()
     actions: tuple[Action, ...] = ()
@@ -336,6 +340,16 @@ class LedgerFilter:
         ):
             if values:
                 conditions.append(column.in_(values))
+        if self.conditions:
+            # Stored as canonical JSON, in which a quotation mark inside a text is escaped.
+            stored = sa.type_coerce(col(Statement.conditions), sa.Text)
+            marks = (stored.contains(f'"type":"{each}"') for each in self.conditions)
+            conditions.append(sa.or_(*marks))
+        if self.conditional is not None:
+            has_none = sa.type_coerce(col(Statement.conditions), sa.Text) == "[]"
+            conditions.append(~has_none if self.conditional else has_none)
+        if self.text is not None:
+            conditions.append(col(Statement.search_text).contains(self.text.casefold(), autoescape=True))
         if self.components:
             in_lines = (
                 sa.select(col(LineEntry.seq))

@@ -248,6 +248,8 @@ def faults_of(details: Iterable[ErrorDetails | Mapping[str, Any]]) -> list[Fault
             code, message = "unknown", "There is no such field; check its spelling."
         elif code == "missing":
             message = "This is required."
+        elif code == "int_type":
+            message = "Give a whole number, without quotes or a fraction."
         if place in ("query", "path", "header"):
             name = str(path[0]) if path else str(place)
             if code == "unknown":

@@ -5,7 +5,7 @@ from datetime import UTC, date, datetime
 from typing import Annotated, Any
 from urllib.parse import urlsplit, urlunsplit
 
-from pydantic import AfterValidator, BeforeValidator, Field, PlainSerializer
+from pydantic import AfterValidator, BeforeValidator, Field, PlainSerializer, Strict
 from pydantic_core import PydanticCustomError
 from url_normalize import url_normalize
 
@@ -14,8 +14,13 @@ from app.dates import BadDate, parse_day, parse_edtf
 MAX_SEQ = 2**63 - 1
 """The largest number that either database keeps as a key."""
 _TRACKING = re.compile(r"utm_.*|fbclid|gclid", re.IGNORECASE)
-# Blanks are refused rather than mended, so that the URL shown is the URL given.
-_URL = re.compile(r"https?://[^\s\x00-\x20\x7f-\x9f\\\"<>^`{|}]+", re.IGNORECASE)
+LONGEST_CANONICAL_URL = 2200
+"""How many characters the column takes: one beyond ASCII becomes up to twelve."""
+# Blanks are refused rather than mended, so that the URL shown is the URL given; so is what cannot
+# be seen, or turns the text around it (RFC 3987, section 4.1).
+_UNSEEN = r"\s\x00-\x20\x7f-\x9f\u200b-\u200f\u202a-\u202e\u2060-\u206f\ufeff"
+_URL = re.compile(rf"https?://[^{_UNSEEN}\\\"<>^`{{|}}]+", re.IGNORECASE)
+_HOST = re.compile(r"https?://([a-z0-9_-]+(\.[a-z0-9_-]+)*|\[[0-9a-f:.]+\])(:[1-9][0-9]*)?/")
 _FORBIDDEN = re.compile(r"[\x00-\x1f\x7f-\x9f\u2028\u2029\ud800-\udfff\ufffe\uffff]")
 _FORBIDDEN_IN_LINES = re.compile(r"[\x00-\x09\x0b-\x1f\x7f-\x9f\u2028\u2029\ud800-\udfff\ufffe\uffff]")
 
@@ -69,13 +74,7 @@ Url = Annotated[str, Field(max_length=2000), AfterValidator(_web_address)]
 """An http(s) address that a reader can open, kept as given."""
 
 
-def _whole(value: Any) -> Any:
-    if type(value) is not int and value is not None:
-        raise PydanticCustomError("int_type", "Give a whole number, without quotes or a fraction.")
-    return value
-
-
-Whole = Annotated[int, BeforeValidator(_whole)]
+Whole = Annotated[int, Strict()]
 """A whole number: JSON's `5`, neither `5.0` nor `"5"` nor `true`."""
 
 
@@ -88,16 +87,21 @@ def canonical_url(url: str) -> str:
     """
     if not _URL.fullmatch(url):
         raise ValueError("Give an http:// or https:// address without blanks or control characters.")
-    parts = urlsplit(url)
+    try:
+        parts = urlsplit(url)
+        has_port = parts.port != 0
+        kept = [pair for pair in parts.query.split("&") if not _TRACKING.fullmatch(pair.split("=")[0])]
+        bare = urlunsplit((parts.scheme, parts.netloc, parts.path, "&".join(kept), ""))
+        normal = url_normalize(bare) or ""
+    except ValueError:
+        # Their own messages repeat the address, passwords in it included.
+        raise ValueError("The address cannot be read: check its host and its port.") from None
     if parts.username is not None or parts.password is not None:
         raise ValueError("Take the user name and password out of the address.")
-    if not parts.hostname or (parts.port is not None and parts.port == 0):
+    if not has_port or not _HOST.match(normal):
         raise ValueError("The address names no host that could be opened.")
-    kept = [pair for pair in parts.query.split("&") if not _TRACKING.fullmatch(pair.split("=")[0])]
-    bare = urlunsplit((parts.scheme, parts.netloc, parts.path, "&".join(kept), ""))
-    normal = url_normalize(bare)
-    if not normal:
-        raise ValueError("The address cannot be read.")
+    if len(normal) > LONGEST_CANONICAL_URL:
+        raise ValueError("The address is too long; leave out what it does not need.")
     return str(normal)
 
 

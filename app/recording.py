@@ -44,6 +44,7 @@ from app.statements import (
     Statement,
     StatementRelation,
     components_of,
+    search_text_of,
 )
 from app.vocabulary import (
     FORCE,
@@ -451,6 +452,7 @@ def _draft(
         locator=new.locator,
         notes=new.notes,
         source_id=source.id,
+        search_text=search_text_of(new.summary, new.quote, new.speaker),
     )
     draft = Draft(statement, source, relations, components_of(statement))
     if new.kind is Kind.REFUSAL and new.refuses is None:

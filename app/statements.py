@@ -64,6 +64,8 @@ class Statement(SQLModel, table=True):
     locator: str | None = Field(sa_type=sa.Text)
     notes: str | None = Field(sa_type=sa.Text)
     source_id: int = Field(sa_type=sa.BigInteger, foreign_key="source.id", index=True)
+    search_text: str = Field(sa_type=sa.Text)
+    """What `q` looks in: derived, so that both databases find the same."""
 
 
 class StatementRelation(SQLModel, table=True):
@@ -181,6 +183,11 @@ class Content:
     caveats: frozenset[tuple[str | None, str | None]]
     location: Location | None
     quantity: tuple[int | None, int | None, str | None] | None
+
+
+def search_text_of(summary: str, quote: str | None, speaker: str | None) -> str:
+    """Return what `q` looks in: summary, quote and speaker, without case."""
+    return "\n".join(each.casefold() for each in (summary, quote, speaker) if each is not None)
 
 
 def types_of(marks: list[dict[str, str | None]]) -> frozenset[tuple[str | None, str | None]]:

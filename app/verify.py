@@ -24,7 +24,7 @@ from app.changes import (
 )
 from app.dates import BadDate, parse_edtf
 from app.sources import Source
-from app.statements import Line, LineEntry, Statement, StatementRelation, components_of
+from app.statements import Line, LineEntry, Statement, StatementRelation, components_of, search_text_of
 from app.vocabulary import Action, Firmness
 
 STRETCH = 5_000
@@ -210,6 +210,8 @@ def _underived(row: _Row) -> str | None:
         return f"its stated_on cannot be read: {error}"
     if (statement.stated_earliest_on, statement.stated_latest_on) != (edtf.earliest_on, edtf.latest_on):
         return "the bounds of stated_on are not what it says"
+    if row.change.s_search_text != search_text_of(statement.summary, statement.quote, statement.speaker):
+        return "its search text is not what it says"
     if statement.effective_on != _effective_on(statement, change, edtf.latest_on):
         return "effective_on is not what its dates say"
     if any(each.target_chain != each.real_chain for each in row.relations):

@@ -80,6 +80,13 @@ class LedgerQuery(NoQuery):
     min_firmness: Firmness | None = Field(
         default=None, description="This rung and those above it, on its own ladder only."
     )
+    condition: list[ConditionType] = Field(
+        default=[], description="Statements that depend on any of these; repeatable."
+    )
+    conditional: bool | None = Field(default=None, description="Only with conditions, or only without.")
+    q: Annotated[Line, Field(max_length=100)] | None = Field(
+        default=None, description="Text in summary, quote or speaker, in any case."
+    )
     voice: list[Voice] = Field(default=[], description="Repeatable.")
     source: list[Annotated[Number, Field(ge=1, le=MAX_SEQ)]] = Field(
         default=[], description="From a source, by its id; repeatable."
@@ -95,6 +102,9 @@ class LedgerQuery(NoQuery):
             kinds=tuple(self.kind),
             firmness=tuple(self.firmness),
             rungs=rungs,
+            conditions=tuple(self.condition),
+            conditional=self.conditional,
+            text=self.q,
             voices=tuple(self.voice),
             sources=tuple(self.source),
             actions=tuple(self.action),

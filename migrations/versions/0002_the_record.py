@@ -80,6 +80,7 @@ def upgrade() -> None:
         sa.Column("locator", sa.Text(), nullable=True),
         sa.Column("notes", sa.Text(), nullable=True),
         sa.Column("source_id", sa.BigInteger(), nullable=False),
+        sa.Column("search_text", sa.Text(), nullable=False),
         sa.PrimaryKeyConstraint("seq", name="statement_pkey"),
         sa.ForeignKeyConstraint(["seq"], ["change.seq"], name="statement_seq_fkey"),
         sa.ForeignKeyConstraint(["country_code"], ["country.code"], name="statement_country_code_fkey"),
