@@ -108,9 +108,9 @@ def authenticate(request: Request) -> Writer:
 
 
 def authorization(request: Request) -> bytes | None:
-    """Return the `Authorization` header as the bytes that came."""
-    raw = request.headers.raw
-    return next((value for name, value in raw if name == b"authorization"), None)
+    """Return the `Authorization` header as the bytes that came; None unless there is exactly one."""
+    found = [value for name, value in request.headers.raw if name == b"authorization"]
+    return found[0] if len(found) == 1 else None
 
 
 def _hash(key: bytes) -> str:

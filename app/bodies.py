@@ -7,10 +7,11 @@ from typing import Any
 from fastapi import Request, Response
 from fastapi.concurrency import run_in_threadpool
 from fastapi.routing import APIRoute
+from starlette.requests import ClientDisconnect
 
 from app.auth import authenticate
 from app.bulk import BULK_TYPES
-from app.errors import TooLarge, UnsupportedMediaType
+from app.errors import TooLarge, UnsupportedMediaType, refused
 from app.retries import request_digest
 from app.settings import Settings
 from app.strict_json import parse_json
@@ -94,8 +95,12 @@ async def read_body(request: Request, limit: int) -> bytes:
     if announced.isdecimal() and int(announced[:19]) > limit:
         raise too_large
     body = bytearray()
-    async for chunk in request.stream():
-        body += chunk
-        if len(body) > limit:
-            raise too_large
+    try:
+        async for chunk in request.stream():
+            body += chunk
+            if len(body) > limit:
+                raise too_large
+    except ClientDisconnect:
+        # Nobody is left to be answered; a half body is no fault of ours.
+        raise refused("malformed", "The body broke off.", pointer="") from None
     return bytes(body)

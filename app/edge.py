@@ -3,8 +3,11 @@
 import re
 import secrets
 
+from fastapi import Request
 from starlette.datastructures import Headers, MutableHeaders
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+from app.errors import TrackerError, problem
 
 _REQUEST_ID = re.compile(r"[A-Za-z0-9._-]{1,64}")
 SECURITY = {
@@ -31,8 +34,12 @@ class Edge:
         scope = dict(scope, method="GET") if is_head else dict(scope)
         scope["state"] = dict(scope.get("state", {}), request_id=request_id, is_head=is_head)
 
+        is_answered = False
+
         async def reply(message: Message) -> None:
+            nonlocal is_answered
             if message["type"] == "http.response.start":
+                is_answered = True
                 headers = MutableHeaders(raw=list(message["headers"]))
                 headers["X-Request-ID"] = request_id
                 for name, value in SECURITY.items():
@@ -42,4 +49,10 @@ class Edge:
                 message = dict(message, body=b"")
             await send(message)
 
-        await self.app(scope, receive, reply)
+        try:
+            await self.app(scope, receive, reply)
+        except Exception:
+            # Answered here, because the framework would do so outside of this: without the id.
+            if not is_answered:
+                await problem(Request(scope), TrackerError())(scope, receive, reply)
+            raise

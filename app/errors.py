@@ -1,8 +1,9 @@
 """Failures as RFC 9457 problem details: one class each, carrying its status and its stable type."""
 
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
+from itertools import islice
 from typing import Any, ClassVar
 
 from fastapi import FastAPI, Request, Response
@@ -15,6 +16,10 @@ from starlette.exceptions import HTTPException
 from starlette.routing import Match
 
 MEDIA_TYPE = "application/problem+json"
+MOST_FAULTS = 50
+"""How many faults of one body are named: a body of a megabyte has room for a hundred thousand."""
+MOST_NAMED = 1000
+"""After how many faults only the first of each further row is named."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -229,7 +234,7 @@ def problem(request: Request, error: TrackerError) -> Response:
                 code=fault.code,
                 message=fault.message,
             )
-            for fault in error.faults
+            for fault in _named(error.faults)
         ]
         or None,
         **error.links,
@@ -238,10 +243,19 @@ def problem(request: Request, error: TrackerError) -> Response:
     return Response(body.model_dump_json(exclude_none=True), error.status, headers, media_type=MEDIA_TYPE)
 
 
+def _named(faults: Iterable[Fault]) -> Iterator[Fault]:
+    """Yield the faults that an answer has room for: at least one of every row."""
+    rows: set[int | None] = set()
+    for number, fault in enumerate(faults):
+        if number < MOST_NAMED or fault.row not in rows:
+            rows.add(fault.row)
+            yield fault
+
+
 def faults_of(details: Iterable[ErrorDetails | Mapping[str, Any]]) -> list[Fault]:
     """Translate Pydantic's errors; the input itself is never repeated (it may not be encodable)."""
     faults = []
-    for detail in details:
+    for detail in islice(details, MOST_FAULTS):
         place, *path = detail["loc"] or ("body",)
         code, message = str(detail["type"]), str(detail["msg"]).removeprefix("Value error, ")
         if code == "extra_forbidden":
@@ -251,7 +265,7 @@ def faults_of(details: Iterable[ErrorDetails | Mapping[str, Any]]) -> list[Fault
         elif code == "int_type":
             message = "Give a whole number, without quotes or a fraction."
         if place in ("query", "path", "header"):
-            name = str(path[0]) if path else str(place)
+            name = _shown(str(path[0]) if path else str(place))
             if code == "unknown":
                 message = "There is no such parameter; check its spelling."
             faults.append(Fault(code, message, parameter=name))
@@ -263,7 +277,12 @@ def faults_of(details: Iterable[ErrorDetails | Mapping[str, Any]]) -> list[Fault
 def pointer_of(path: Iterable[object]) -> str:
     """Return the JSON Pointer (RFC 6901) of a path into a document; the whole document is ''."""
     steps = (str(step).replace("~", "~0").replace("/", "~1") for step in path)
-    return re.sub(r"[^\x20-\x7e]", "?", "".join(f"/{step}" for step in steps))[:200]
+    return _shown("".join(f"/{step}" for step in steps))
+
+
+def _shown(place: str) -> str:
+    """Return where a fault is, fit to be sent back: it may be a name that the client made up."""
+    return re.sub(r"[^\x20-\x7e]", "?", place[:200])
 
 
 def invalid(faults: list[Fault]) -> Invalid:
@@ -278,7 +297,7 @@ def refused(code: str, message: str, *, pointer: str | None = None, parameter: s
 
 
 def install_error_handlers(app: FastAPI) -> None:
-    """Make every failure of `app` leave as a problem, the framework's own included."""
+    """Make every expected failure of `app` leave as a problem, the framework's own included."""
 
     @app.exception_handler(TrackerError)
     async def expected(request: Request, error: TrackerError) -> Response:
@@ -302,10 +321,6 @@ def install_error_handlers(app: FastAPI) -> None:
     @app.exception_handler(PoolTimeout)
     async def database_away(request: Request, __: Exception) -> Response:
         return problem(request, Busy(headers={"Retry-After": "2"}))
-
-    @app.exception_handler(Exception)
-    async def unexpected(request: Request, __: Exception) -> Response:
-        return problem(request, TrackerError())
 
 
 def allowed_methods(request: Request) -> set[str]:

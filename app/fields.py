@@ -89,7 +89,7 @@ def canonical_url(url: str) -> str:
         raise ValueError("Give an http:// or https:// address without blanks or control characters.")
     try:
         parts = urlsplit(url)
-        has_port = parts.port != 0
+        is_open = bool(parts.hostname) and parts.port != 0
         kept = [pair for pair in parts.query.split("&") if not _TRACKING.fullmatch(pair.split("=")[0])]
         bare = urlunsplit((parts.scheme, parts.netloc, parts.path, "&".join(kept), ""))
         normal = url_normalize(bare) or ""
@@ -98,7 +98,7 @@ def canonical_url(url: str) -> str:
         raise ValueError("The address cannot be read: check its host and its port.") from None
     if parts.username is not None or parts.password is not None:
         raise ValueError("Take the user name and password out of the address.")
-    if not has_port or not _HOST.match(normal):
+    if not is_open or not _HOST.match(normal):
         raise ValueError("The address names no host that could be opened.")
     if len(normal) > LONGEST_CANONICAL_URL:
         raise ValueError("The address is too long; leave out what it does not need.")

@@ -2,17 +2,19 @@
 
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from functools import partial
+from typing import Any
 
-from fastapi import FastAPI, Request, Response
+from fastapi import Depends, FastAPI, Request, Response
 from fastapi.middleware.cors import CORSMiddleware
 from fastapi.staticfiles import StaticFiles
 from fastapi_offline import FastAPIOffline
 
 from app import __version__
 from app.db import ROOT, Database
-from app.deps import NotModified
+from app.deps import NotModified, check_query
 from app.edge import Edge
-from app.errors import install_error_handlers
+from app.errors import MEDIA_TYPE, install_error_handlers
 from app.following import Watch
 from app.routes import (
     changes,
@@ -103,7 +105,8 @@ def create_app(settings: Settings | None = None) -> FastAPI:
         operations.router,
         operations.health,
     ):
-        app.include_router(router)
+        app.include_router(router, dependencies=[Depends(check_query)])
+    app.openapi = partial(document, app)  # type: ignore[method-assign]
     app.add_middleware(
         CORSMiddleware,
         allow_origins=["*"],
@@ -120,3 +123,15 @@ def create_app(settings: Settings | None = None) -> FastAPI:
     )
     app.add_middleware(Edge)
     return app
+
+
+def document(app: FastAPI) -> dict[str, Any]:
+    """Return the OpenAPI document; it says of each problem that it comes as one, and as nothing else."""
+    if app.openapi_schema is None:
+        for operations in FastAPI.openapi(app)["paths"].values():
+            for operation in operations.values():
+                for answer in operation["responses"].values():
+                    content = answer.get("content", {})
+                    if MEDIA_TYPE in content:
+                        answer["content"] = {MEDIA_TYPE: content[MEDIA_TYPE]}
+    return app.openapi_schema or {}

@@ -111,7 +111,7 @@ def cut(
         last = read_cursor(query.cursor, question)
         found = next((number for number, item in enumerate(items) if key(item) == last), None)
         if found is None:
-            raise _bad_cursor()
+            raise bad_cursor()
         start = found + 1
     page = list(items[start : start + query.limit])
     more = start + len(page) < len(items)
@@ -134,11 +134,12 @@ def read_cursor(cursor: str, question: str) -> Key:
     except (ValueError, TypeError, binascii.Error, RecursionError):
         is_ours = False
     if not is_ours:
-        raise _bad_cursor()
+        raise bad_cursor()
     return list(key)
 
 
-def _bad_cursor() -> Invalid:
+def bad_cursor() -> Invalid:
+    """Build the 422 for a cursor that we did not write, or not for this question."""
     message = "This cursor does not belong to this question; start again without it."
     return refused("bad_cursor", message, parameter="cursor")
 

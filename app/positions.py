@@ -84,7 +84,8 @@ class _Speaker:
     def hear(self, stated: Stated, repeated: tuple[Content, ...], component: Component) -> None:
         self.has_spoken = True
         if repeated:
-            if self.first is not None and self.first.content in repeated:
+            # Words that take something back affirm nothing, whatever they are marked as.
+            if self.first is not None and self.first.content in repeated and not stated.is_withdrawal:
                 self._affirm(stated)
         elif stated.is_withdrawal:
             if self.word is not None and self.word.is_refusal == stated.is_refusal:

@@ -3,26 +3,27 @@
 What the chain cannot show is that its end was cut off: for that, give a digest kept elsewhere.
 """
 
-from collections import defaultdict
-from collections.abc import Callable, Iterator
+import json
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
-from datetime import date, datetime
-from itertools import groupby
+from datetime import UTC, date, datetime
+from functools import lru_cache
+from itertools import accumulate, pairwise
 from typing import Any
 
 import sqlalchemy as sa
-from sqlalchemy.orm import aliased
 from sqlmodel import Session, col
 
 from app.changes import (
     NO_DIGEST,
     SOURCE_FIELDS,
-    STATEMENT_FIELDS,
     Change,
     entry_document,
     next_digest,
 )
 from app.dates import BadDate, parse_edtf
+from app.db import canonical_json
+from app.fields import canonical_url
 from app.sources import Source
 from app.statements import Line, LineEntry, Statement, StatementRelation, components_of, search_text_of
 from app.vocabulary import Action, Firmness
@@ -65,11 +66,15 @@ def verify(
     met = head in (None, NO_DIGEST)
     recorded_at: datetime | None = None
     for stretch in _stretches(session):
-        for row in stretch:
-            what = _fault(row, seq, digest, recorded_at)
+        for stored in stretch:
+            try:
+                entry = _read(stored)
+                what = _fault(entry, seq, digest, recorded_at)
+            except (ValueError, TypeError):
+                what = "a value of it cannot be read: something was edited"
             if what is not None:
-                return Verified(seq, digest, Finding(row.change.seq, what))
-            seq, digest, recorded_at = row.change.seq, row.change.digest, row.change.recorded_at
+                return Verified(seq, digest, Finding(stored.seq, what))
+            seq, digest, recorded_at = entry.change.seq, entry.change.digest, entry.change.recorded_at
             met = met or digest == head
         if progress is not None:
             progress(len(stretch))
@@ -82,160 +87,231 @@ def verify(
 
 
 @dataclass(slots=True)
-class _Row:
-    """An entry with all that hangs on it."""
+class _Stored:
+    """An entry with all that hangs on it, as the database holds it."""
 
-    change: Any
-    statement: Any
-    source: Any
-    relations: list[Any]
-    lines: list[Any]
+    seq: int
+    parts: list[tuple[Any, ...]]
+    """The values of `_CHANGE`, `_STATEMENT`, `_SOURCE` and `_REPLACED`."""
+    relations: list[list[Any]]
+    lines: list[list[Any]]
 
 
-def _stretches(session: Session) -> Iterator[list[_Row]]:
+_CHANGE = tuple(Change.model_fields)
+_STATEMENT = tuple(Statement.model_fields)
+_SOURCE = (*SOURCE_FIELDS, "canonical_url", "known_from_seq")
+_REPLACED = ("seq", "chain", "stated_on", "effective_on")
+_RELATION = ("target_seq", "relation", "target_chain", "real_chain")
+
+
+def _stretches(session: Session) -> Iterator[list[_Stored]]:
     """Yield the entries in order, a stretch at a time, with flat memory."""
-    replaced, old = aliased(Change), aliased(Statement)
-    query = (
+    change, statement, source, relation, place, line = (
+        sa.inspect(each).local_table
+        for each in (Change, Statement, Source, StatementRelation, LineEntry, Line)
+    )
+    replaced, old, target = change.alias(), statement.alias(), change.alias()
+    entries = (
         sa.select(
-            *(getattr(Change, name) for name in Change.model_fields),
-            *(col(getattr(Statement, name)).label(f"s_{name}") for name in Statement.model_fields),
-            *(col(getattr(Source, name)).label(f"o_{name}") for name in SOURCE_FIELDS),
-            col(replaced.seq).label("r_seq"),
-            col(replaced.chain).label("r_chain"),
-            col(old.seq).label("old_seq"),
-            col(old.stated_on).label("old_stated_on"),
-            col(old.effective_on).label("old_effective_on"),
+            change.c.seq,
+            *_unread(change, _CHANGE),
+            *_unread(statement, _STATEMENT),
+            *_unread(source, _SOURCE),
+            *_unread(replaced, _REPLACED[:2]),
+            *_unread(old, _REPLACED[2:]),
         )
-        .outerjoin(Statement, col(Statement.seq) == col(Change.seq))
-        .outerjoin(Source, col(Source.id) == col(Statement.source_id))
-        .outerjoin(replaced, col(replaced.seq) == col(Change.replaces))
-        .outerjoin(old, col(old.seq) == col(Change.replaces))
-        .order_by(col(Change.seq))
+        .outerjoin(statement, statement.c.seq == change.c.seq)
+        .outerjoin(source, source.c.id == statement.c.source_id)
+        .outerjoin(replaced, replaced.c.seq == change.c.replaces)
+        .outerjoin(old, old.c.seq == change.c.replaces)
+        .order_by(change.c.seq)
         .limit(STRETCH)
     )
+    relations = sa.select(
+        relation.c.seq, *_unread(relation, _RELATION[:-1]), *_unread(target, ("chain",))
+    ).outerjoin(target, target.c.seq == relation.c.target_seq)
+    places = sa.select(
+        place.c.seq,
+        *_unread(line, ("country_code", "component", "voice")),
+        *_unread(place, ("effective_on", "is_withdrawal", "chain")),
+    ).join(line, line.c.id == place.c.line_id)
+    ends = accumulate(map(len, (_CHANGE, _STATEMENT, _SOURCE, _REPLACED)), initial=1)
+    cuts = [slice(first, last) for first, last in pairwise(ends)]
+    connection = session.connection()
     after = None
     while True:
-        rows = session.execute(query if after is None else query.where(col(Change.seq) > after)).all()
+        query = entries if after is None else entries.where(change.c.seq > after)
+        rows = connection.execute(query).all()
         if not rows:
             return
-        first, after = rows[0].seq, rows[-1].seq
-        relations = _by_seq(session, _relations(), col(StatementRelation.seq), first, after)
-        lines = _by_seq(session, _lines(), col(LineEntry.seq), first, after)
+        first, after = rows[0][0], rows[-1][0]
+        related = _by_seq(connection, relations.where(relation.c.seq.between(first, after)))
+        placed = _by_seq(connection, places.where(place.c.seq.between(first, after)))
         yield [
-            _Row(
-                change=row,
-                statement=_part(row, "s_", STATEMENT_FIELDS) if row.s_seq is not None else None,
-                source=_part(row, "o_", SOURCE_FIELDS),
-                relations=relations[row.seq],
-                lines=lines[row.seq],
-            )
+            _Stored(row[0], [row[cut] for cut in cuts], related.get(row[0], []), placed.get(row[0], []))
             for row in rows
         ]
 
 
-class _Part:
-    """Some columns of a joined row, under their own names."""
+def _unread(table: Any, names: Iterable[str]) -> list[sa.ColumnElement[Any]]:
+    # Not read into their types: a value that was forged into nonsense must not stop the walk, and
+    # so it takes a third of the time.
+    return [sa.type_coerce(table.c[name], sa.String).label(None) for name in names]
 
 
-def _part(row: Any, prefix: str, names: tuple[str, ...]) -> Any:
-    part = _Part()
-    part.__dict__.update({name: getattr(row, prefix + name) for name in names})
-    return part
-
-
-def _relations() -> Any:
-    target = aliased(Change)
-    return sa.select(
-        col(StatementRelation.seq),
-        col(StatementRelation.target_seq),
-        col(StatementRelation.relation),
-        col(StatementRelation.target_chain),
-        col(target.chain).label("real_chain"),
-    ).outerjoin(target, col(target.seq) == col(StatementRelation.target_seq))
-
-
-def _lines() -> Any:
-    return sa.select(
-        col(LineEntry.seq),
-        col(Line.country_code),
-        col(Line.component),
-        col(Line.voice),
-        col(LineEntry.effective_on),
-        col(LineEntry.is_withdrawal),
-        col(LineEntry.chain),
-    ).join(Line, col(Line.id) == col(LineEntry.line_id))
-
-
-def _by_seq(session: Session, query: Any, seq: Any, first: int, last: int) -> dict[int, list[Any]]:
-    rows = session.execute(query.where(seq >= first, seq <= last).order_by(seq))
-    found: dict[int, list[Any]] = defaultdict(list)
-    for number, group in groupby(rows, key=lambda row: row.seq):
-        found[number] = list(group)
+def _by_seq(connection: sa.Connection, query: Any) -> dict[int, list[list[Any]]]:
+    """Return what hangs on entries, each row without its leading seq."""
+    found: dict[int, list[list[Any]]] = {}
+    for seq, *values in connection.execute(query):
+        found.setdefault(seq, []).append(values)
     return found
 
 
-def _fault(row: _Row, seq: int, digest: str, recorded_at: datetime | None) -> str | None:
+class _Part:
+    """Some of the values of an entry, each under its own name."""
+
+    def __init__(self, names: Iterable[str], values: Iterable[Any]) -> None:
+        self.__dict__ = dict(zip(names, values, strict=True))
+
+
+@dataclass(slots=True)
+class _Entry:
+    """An entry with all that hangs on it, as `entry_document` takes it."""
+
+    change: Any
+    statement: Any
+    source: Any
+    replaced: Any
+    relations: list[Any]
+    lines: list[tuple[Any, ...]]
+
+
+def _read(stored: _Stored) -> _Entry:
+    """Return what an entry says; raise ValueError for a value that is not spelt as we spell it."""
+    change: Any
+    statement: Any
+    source: Any
+    replaced: Any
+    names = (_CHANGE, _STATEMENT, _SOURCE, _REPLACED)
+    change, statement, source, replaced = map(_Part, names, stored.parts)
+    change.recorded_at = _instant(change.recorded_at)
+    if statement.seq is None:
+        statement = None
+    else:
+        for name in ("stated_earliest_on", "stated_latest_on", "effective_on"):
+            setattr(statement, name, _day(getattr(statement, name)))
+        for name in ("refuses", "conditions", "caveats"):
+            setattr(statement, name, _list(getattr(statement, name)))
+    replaced.effective_on = _day(replaced.effective_on)
+    return _Entry(
+        change=change,
+        statement=statement,
+        source=source,
+        replaced=replaced,
+        relations=[_Part(_RELATION, each) for each in stored.relations],
+        lines=[(*line, _day(day), is_withdrawal, chain) for *line, day, is_withdrawal, chain in stored.lines],
+    )
+
+
+def _instant(value: Any) -> datetime:
+    if isinstance(value, datetime):
+        return value.astimezone(UTC)
+    instant = datetime.fromisoformat(value)
+    if instant.isoformat(" ", "microseconds") != value:
+        raise ValueError(value)
+    return instant
+
+
+def _day(value: Any) -> date | None:
+    if value is None or isinstance(value, date):
+        return value
+    day = date.fromisoformat(value)
+    if day.isoformat() != value:
+        raise ValueError(value)
+    return day
+
+
+@lru_cache(1000)
+def _list(value: str | None) -> Any:
+    if value is None:
+        return None
+    found = json.loads(value)
+    if canonical_json(found) != value:
+        raise ValueError(value)
+    return found
+
+
+@lru_cache(10_000)
+def _canonical(url: str) -> str:
+    return canonical_url(url)
+
+
+def _is_found_by_url(source: Any) -> bool:
+    try:
+        return bool(source.canonical_url == (source.url and _canonical(source.url)))
+    except ValueError:
+        return True  # an earlier release took this address
+
+
+def _fault(entry: _Entry, seq: int, digest: str, recorded_at: datetime | None) -> str | None:
     """Return what is wrong with an entry that follows entry `seq`, or None."""
-    change = row.change
+    change = entry.change
     if change.seq != seq + 1:
         return f"entry {seq + 1} is missing" if change.seq > seq else "its number is out of order"
     if recorded_at is not None and change.recorded_at < recorded_at:
         return "it was recorded before the entry ahead of it"
-    document = entry_document(change, row.statement, row.relations, row.source)
+    document = entry_document(change, entry.statement, entry.relations, entry.source)
     if next_digest(digest, document) != change.digest:
         return "its digest does not match what is stored: something was edited, deleted or inserted"
-    return _misfit(row) or _underived(row)
+    return _misfit(entry) or _underived(entry)
 
 
-def _misfit(row: _Row) -> str | None:
+def _misfit(entry: _Entry) -> str | None:
     """Return what is wrong with what an entry replaces, or None."""
-    change, has_statement = row.change, row.statement is not None
-    if has_statement is (change.action is Action.RETRACT):
+    change, replaced, has_statement = entry.change, entry.replaced, entry.statement is not None
+    if has_statement is (change.action == Action.RETRACT):
         return f"its action is {change.action} but it has {'a' if has_statement else 'no'} statement"
-    if change.action is Action.STATE:
+    if change.action == Action.STATE:
         fits = change.replaces is None and change.chain == change.seq
     else:
-        fits = change.old_seq is not None and change.chain == change.r_chain and change.r_seq < change.seq
+        has_target = replaced.stated_on is not None and replaced.seq < change.seq
+        fits = has_target and change.chain == replaced.chain
     return None if fits else "it does not fit the entry that it replaces"
 
 
-def _underived(row: _Row) -> str | None:
+def _underived(entry: _Entry) -> str | None:
     """Return which derived value of an entry is not what it should be, or None."""
-    statement, change = row.statement, row.change
+    statement, source = entry.statement, entry.source
     if statement is None:
-        return "a retraction stands in a line" if row.lines else None
+        return "a retraction stands in a line" if entry.lines else None
     try:
         edtf = parse_edtf(statement.stated_on)
     except BadDate as error:
         return f"its stated_on cannot be read: {error}"
     if (statement.stated_earliest_on, statement.stated_latest_on) != (edtf.earliest_on, edtf.latest_on):
         return "the bounds of stated_on are not what it says"
-    if row.change.s_search_text != search_text_of(statement.summary, statement.quote, statement.speaker):
+    if statement.search_text != search_text_of(statement.summary, statement.quote, statement.speaker):
         return "its search text is not what it says"
-    if statement.effective_on != _effective_on(statement, change, edtf.latest_on):
+    if statement.effective_on != _effective_on(entry, edtf.latest_on):
         return "effective_on is not what its dates say"
-    if any(each.target_chain != each.real_chain for each in row.relations):
+    if not _is_found_by_url(source) or source.known_from_seq > entry.change.seq:
+        return "its source would not be found by its url, or only later"
+    if any(each.target_chain != each.real_chain for each in entry.relations):
         return "a relation leads to another chain than its target's"
+    is_withdrawal = statement.firmness == Firmness.WITHDRAWN
+    own = (statement.effective_on, is_withdrawal, entry.change.chain)
     wanted = {
-        (
-            statement.country_code,
-            component,
-            statement.voice,
-            statement.effective_on,
-            statement.firmness is Firmness.WITHDRAWN,
-            change.chain,
-        )
-        for component in components_of(statement)
+        (statement.country_code, component, statement.voice, *own) for component in components_of(statement)
     }
-    found = [tuple(each)[1:] for each in row.lines]
-    if len(found) != len(wanted) or set(found) != wanted:
+    if len(entry.lines) != len(wanted) or set(entry.lines) != wanted:
         return "its places in the lines are not those that it enters"
     return None
 
 
-def _effective_on(statement: Any, change: Any, latest_on: date) -> date:
-    if change.action is Action.CORRECT and change.old_stated_on == statement.stated_on:
-        kept: date = change.old_effective_on
+def _effective_on(entry: _Entry, latest_on: date) -> date:
+    change, replaced = entry.change, entry.replaced
+    if change.action == Action.CORRECT and replaced.stated_on == entry.statement.stated_on:
+        kept: date = replaced.effective_on
         return kept
     recorded_on: date = change.recorded_at.date()
     return min(latest_on, recorded_on)

@@ -186,7 +186,8 @@ def test_the_digests_can_be_computed_from_what_is_published(contributor: TestCli
     make.refuse(contributor, refuses=["sea", "air"], relates_to=[{"seq": first, "relation": "clarifies"}])
     make.correct(contributor, first, stated_on="../2025-03-27?", quote="Tak.", speaker="D. T.")
     make.retract(contributor, 2)
-    chains, digest, digests = {}, "0" * 64, []
+    chains: dict[int, int] = {}
+    digest, digests = "0" * 64, []
     for change in feed(contributor)["items"]:
         chains[change["seq"]] = chains.get(change["replaces"], change["seq"])
         document = published(contributor, change, chains[change["seq"]])

@@ -71,16 +71,15 @@ def test_a_method_that_a_path_does_not_take_is_answered_with_all_that_it_takes(a
 
 
 def test_every_question_refuses_a_parameter_that_it_does_not_know(anyone: TestClient) -> None:
-    paths = {
-        path: path.format(code="PL", component="troops", seq=1, source_id=1)
-        for path, operations in anyone.get("/openapi.json").json()["paths"].items()
-        if "get" in operations
-    }
-    needed = {"/v1/diff": {"from": "2025-03-27", "to": "2025-03-28"}}
-    answers = {
-        path: anyone.get(filled, params={"nonsense": "1"} | needed.get(path, {}))
-        for path, filled in paths.items()
-    }
+    answers = {}
+    for path, operations in anyone.get("/openapi.json").json()["paths"].items():
+        question = operations.get("get")
+        # A stream that took the question would never end.
+        if question is not None and "text/event-stream" not in question["responses"]["200"]["content"]:
+            needed = [each for each in question.get("parameters", []) if each["required"]]
+            given = {each["name"]: each["schema"]["examples"][0] for each in needed}
+            asked = {each["name"]: given[each["name"]] for each in needed if each["in"] == "query"}
+            answers[path] = anyone.get(path.format(**given), params=asked | {"nonsense": "1"})
 
     assert len(answers) >= 13
     assert [path for path, each in answers.items() if faults(each) != [("nonsense", "unknown")]] == []

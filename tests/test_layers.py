@@ -8,10 +8,21 @@ ROOT = Path(__file__).parent.parent
 APP = ROOT / "app"
 
 ORDER = (
-    *("settings", "errors", "db"),
+    *("settings", "errors", "db", "strict_json"),
     *("vocabulary", "dates", "fields", "countries", "sources", "statements", "changes", "positions"),
-    *("as_of", "diff", "recording", "summary", "timeline", "export", "seed", "verify"),
-    *("auth", "paging", "caching", "retries", "bodies", "deps", "edge"),
+    *(
+        "as_of",
+        "diff",
+        "recording",
+        "country_page",
+        "summary",
+        "export",
+        "bulk",
+        "importing",
+        "seed",
+        "verify",
+    ),
+    *("auth", "paging", "retries", "following", "bodies", "deps", "edge"),
     "routes",
     *("main", "cli", "__main__"),
 )

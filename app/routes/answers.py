@@ -2,9 +2,17 @@
 
 from typing import Any
 
+from fastapi import Security
+from fastapi.security import HTTPBearer
+from pydantic import BaseModel
+
 from app.errors import MEDIA_TYPE, Problem
 
 Responses = dict[int | str, dict[str, Any]]
+
+# It only declares: `bodies.WriteRoute` looks at the key, before anything else of the request.
+KEY = Security(HTTPBearer(scheme_name="key", description="From `coalition keys create`.", auto_error=False))
+"""What every route that writes depends on, so that the document says that it needs a key."""
 
 
 def problems(*statuses: int) -> Responses:
@@ -43,6 +51,10 @@ LIST: Responses = READ | {
     },
     **problems(406),
 }
-DRY_RUN: Responses = {200: {"description": "Under `dry_run`: what it would change"}}
-WRITE: Responses = DRY_RUN | problems(401, 403, 409, 413, 415, 422, 503)
+WRITE: Responses = problems(401, 403, 409, 413, 415, 422, 503)
 WRITE_ONE: Responses = WRITE | problems(404)
+
+
+def under_dry_run(model: type[BaseModel]) -> Responses:
+    """Return the declaration of what a write answers when nothing is written."""
+    return {200: {"model": model, "description": "Under `dry_run`: what it would change"}}

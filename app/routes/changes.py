@@ -12,12 +12,13 @@ from app.export import CHANGES
 from app.fields import MAX_SEQ, Number
 from app.paging import KnownQuery, ListQuery, Meta, Page
 from app.recording import Correction, Recorded, Retraction, correct, retract
-from app.routes.answers import LIST, READ_ONE, WRITE_ONE
+from app.routes.answers import KEY, LIST, READ_ONE, WRITE_ONE, under_dry_run
 from app.routes.filters import LedgerQuery
 
 router = APIRouter(prefix="/v1/changes", tags=["changes"])
-writes = APIRouter(prefix="/v1/changes", tags=["changes"], route_class=WriteRoute)
+writes = APIRouter(prefix="/v1/changes", tags=["changes"], route_class=WriteRoute, dependencies=[KEY])
 
+WRITTEN = WRITE_ONE | under_dry_run(Recorded)
 Seq = Annotated[
     Number, Path(ge=1, le=MAX_SEQ, description="Number of the entry in the ledger.", examples=[1])
 ]
@@ -69,7 +70,7 @@ def get_change_by_seq(request: Request, seq: Seq, query: Annotated[KnownQuery, Q
         return read.answer(ChangeAnswer(**dict(view), meta=read.meta(1)))
 
 
-@writes.post("/{seq}/correction", response_model=Recorded, status_code=201, responses=WRITE_ONE)
+@writes.post("/{seq}/correction", response_model=Recorded, status_code=201, responses=WRITTEN)
 def create_correction(
     request: Request, seq: Seq, new: Correction, query: Annotated[WriteQuery, Query()]
 ) -> Response:
@@ -82,7 +83,7 @@ def create_correction(
     return write(request, query, work)
 
 
-@writes.post("/{seq}/retraction", response_model=Recorded, status_code=201, responses=WRITE_ONE)
+@writes.post("/{seq}/retraction", response_model=Recorded, status_code=201, responses=WRITTEN)
 def create_retraction(
     request: Request, seq: Seq, new: Retraction, query: Annotated[WriteQuery, Query()]
 ) -> Response:

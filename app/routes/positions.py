@@ -16,14 +16,14 @@ from app.export import POSITIONS
 from app.paging import Limit, Meta, MomentQuery, Page, PageQuery
 from app.positions import PositionView
 from app.recording import Recorded, state
-from app.routes.answers import LIST, READ_ONE, WRITE
+from app.routes.answers import KEY, LIST, READ_ONE, WRITE, under_dry_run
 from app.routes.filters import FilterQuery
 from app.statements import NewPosition, StatementView
 from app.vocabulary import Component
 
 router = APIRouter(prefix="/v1/positions", tags=["positions"])
-writes = APIRouter(prefix="/v1/positions", tags=["positions"], route_class=WriteRoute)
-bulk = APIRouter(prefix="/v1/positions", tags=["positions"], route_class=BulkRoute)
+writes = APIRouter(prefix="/v1/positions", tags=["positions"], route_class=WriteRoute, dependencies=[KEY])
+bulk = APIRouter(prefix="/v1/positions", tags=["positions"], route_class=BulkRoute, dependencies=[KEY])
 
 STATEMENT = {"$ref": "#/components/schemas/NewPosition"}
 BULK_BODY = {
@@ -120,7 +120,7 @@ def get_position(
         )
 
 
-@writes.post("", response_model=Recorded, status_code=201, responses=WRITE)
+@writes.post("", response_model=Recorded, status_code=201, responses=WRITE | under_dry_run(Recorded))
 def create_position(request: Request, new: NewPosition, query: Annotated[WriteQuery, Query()]) -> Response:
     """State a position: record what a country said, with the source that says so."""
 
@@ -135,7 +135,7 @@ def create_position(request: Request, new: NewPosition, query: Annotated[WriteQu
     "/bulk",
     response_model=BulkRecorded,
     status_code=201,
-    responses=WRITE,
+    responses=WRITE | under_dry_run(BulkRecorded),
     openapi_extra={"requestBody": BULK_BODY},
 )
 def create_positions(request: Request, query: Annotated[WriteQuery, Query()]) -> Response:

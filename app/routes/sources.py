@@ -6,16 +6,16 @@ from fastapi import APIRouter, Path, Query, Request, Response
 
 from app.bodies import WriteRoute
 from app.changes import SourceView, source_view, supported_by
-from app.deps import Answer, Write, WriteQuery, reading, write
+from app.deps import Answer, Read, Write, WriteQuery, reading, write
 from app.export import SOURCES
 from app.fields import MAX_SEQ, Number
-from app.paging import KnownQuery, Meta, Page, PageQuery
+from app.paging import KnownQuery, Meta, Page, PageQuery, bad_cursor
 from app.recording import post_source
-from app.routes.answers import LIST, READ_ONE, WRITE
+from app.routes.answers import KEY, LIST, READ_ONE, WRITE
 from app.sources import NewSource, get_source, newest_source_id, sources_up_to
 
 router = APIRouter(prefix="/v1/sources", tags=["sources"])
-writes = APIRouter(prefix="/v1/sources", tags=["sources"], route_class=WriteRoute)
+writes = APIRouter(prefix="/v1/sources", tags=["sources"], route_class=WriteRoute, dependencies=[KEY])
 
 
 class SourcesQuery(PageQuery, KnownQuery):
@@ -36,14 +36,23 @@ class SourceAnswer(SourceView):
 def list_sources(request: Request, query: Annotated[SourcesQuery, Query()]) -> Response:
     """Sources by id, each with the live entries that it supports."""
     with reading(request, query, version=newest_source_id) as read:
-        # A page that goes on ends where the first page did, whatever has been posted since.
-        newest = read.cursor_key(query)[1] if query.cursor else int(read.version)
+        newest = _newest(read, query)
         found = sources_up_to(read.session, newest)
         page, following = read.cut(found, lambda source: [source.id, newest], query)
         supported = supported_by(read.session, read.seq, [source.id for source in page])
         views = [source_view(source, supported.get(source.id, [])) for source in page]
         meta = read.meta(len(found))
         return read.answer_list(SourceList(meta=meta, items=views, next=following), SOURCES)
+
+
+def _newest(read: Read, query: SourcesQuery) -> int:
+    """Return the last source listed: a page that goes on ends where the first page did."""
+    if query.cursor is None:
+        return int(read.version)
+    match read.cursor_key(query):
+        case [_, newest] if type(newest) is int and 0 <= newest <= MAX_SEQ:
+            return newest
+    raise bad_cursor()
 
 
 @router.get("/{source_id}", response_model=SourceAnswer, responses=READ_ONE)
