@@ -9,9 +9,9 @@ import sqlalchemy as sa
 from fastapi import Request
 from sqlmodel import Field, Session, SQLModel, col, select
 
+from app.changes import Writer
 from app.db import Database, TextEnum, UTCDateTime, utc_now
 from app.errors import Unauthenticated
-from app.recording import Writer
 from app.vocabulary import Scope
 
 PREFIX = "cct"

@@ -12,10 +12,10 @@ from pydantic import BaseModel, Field, ValidationError
 from sqlmodel import Session
 
 from app.as_of import PositionFilter, Viewer
-from app.changes import Head, head_of, moves_between, next_instant, stated_by
+from app.changes import Head, Writer, head_of, moves_between, next_instant, stated_by
 from app.diff import DiffEntry, Entry, Mode, diff_knowledge
 from app.errors import Duplicate, Fault, Invalid, faults_of, invalid, refused
-from app.recording import Writer, add_statement, unnumbered_entry
+from app.recording import add_statement, unnumbered_entry
 from app.statements import NewPosition
 from app.strict_json import parse_json
 

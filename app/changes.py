@@ -29,7 +29,7 @@ from app.statements import (
     StatementView,
     statement_view,
 )
-from app.vocabulary import Action, Component, ConditionType, Firmness, Kind, Reliability, Voice
+from app.vocabulary import Action, Component, ConditionType, Firmness, Kind, Reliability, Scope, Voice
 
 NO_DIGEST = "0" * 64
 """Digest of the empty record: what the first entry is chained to."""
@@ -55,6 +55,15 @@ class Recorder(BaseModel):
 
     id: str
     name: str
+
+
+@dataclass(frozen=True, slots=True)
+class Writer:
+    """Who writes: the public id and name of an API key, and its scope."""
+
+    id: str
+    name: str
+    scope: Scope
 
 
 class ChangeView(BaseModel):

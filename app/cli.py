@@ -20,11 +20,11 @@ from sqlalchemy.exc import InterfaceError, OperationalError
 
 from app import auth, bulk, importing, seed, verify
 from app.as_of import viewer
+from app.changes import Writer
 from app.countries import every_country
 from app.db import Database, canonical_json
 from app.errors import Fault, Invalid, TrackerError
 from app.main import create_app
-from app.recording import Writer
 from app.settings import Settings
 from app.vocabulary import Scope
 

@@ -18,13 +18,13 @@ from sqlmodel import Session
 from app import __version__
 from app.as_of import Moment, Viewer, viewer
 from app.auth import authorization, note_use, writer_of
-from app.changes import Head, first_recorded_at, head_at, head_known_at, head_of
+from app.changes import Head, Writer, first_recorded_at, head_at, head_known_at, head_of
 from app.countries import every_country
 from app.db import Database, canonical_json, utc_now
 from app.errors import NotAcceptable, refused
 from app.export import MEDIA_TYPES, Column, Format, csv_text, ndjson_text
 from app.paging import FormatQuery, Key, KnownQuery, Meta, NoQuery, Page, PageQuery, cut, link, read_cursor
-from app.recording import Recorded, Writer, as_dry_run
+from app.recording import Recorded, as_dry_run
 from app.retries import KeptAnswer, find_answer, idempotency_key, keep_answer
 from app.settings import Settings
 

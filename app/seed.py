@@ -7,9 +7,10 @@ from typing import Any
 from sqlmodel import Session
 
 from app.as_of import viewer
+from app.changes import Writer
 from app.db import ROOT
 from app.errors import Duplicate
-from app.recording import Writer, state
+from app.recording import state
 from app.statements import NewPosition
 from app.vocabulary import Scope
 

@@ -13,6 +13,7 @@ ORDER = (
     *(
         "as_of",
         "diff",
+        "drafts",
         "recording",
         "country_page",
         "summary",

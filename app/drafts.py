@@ -1,0 +1,432 @@
+"""What a body means: a statement fit for the ledger, checked against the record, with its source.
+
+Every function here runs under the write lock. A fault is collected with the others, so that a
+client learns of all of them at once.
+"""
+
+from collections.abc import Sequence
+from dataclasses import replace
+from datetime import datetime, timedelta
+
+import sqlalchemy as sa
+from sqlalchemy.orm import aliased
+from sqlmodel import Session, col, select
+
+from app.as_of import Known
+from app.changes import (
+    Change,
+    Draft,
+    Head,
+    Writer,
+    stated_by,
+)
+from app.countries import Country, find_code
+from app.dates import parse_edtf
+from app.errors import Duplicate, Fault, Invalid, invalid
+from app.fields import canonical_url
+from app.sources import NewSource, Source, find_source, source_brief
+from app.statements import (
+    CorrectedFields,
+    NewCaveat,
+    NewCondition,
+    NewPosition,
+    NewQuantity,
+    Stated,
+    Statement,
+    StatementRelation,
+    components_of,
+    search_text_of,
+)
+from app.vocabulary import (
+    FORCE,
+    OFFERS,
+    REFUSALS,
+    SUPPORT,
+    Component,
+    Firmness,
+    Kind,
+    Relation,
+    Voice,
+    voice_of,
+)
+
+GRACE = timedelta(days=1)
+"""How far ahead of UTC a stated day may lie: somewhere it is tomorrow already (DESIGN.md 3.1)."""
+
+
+def source_faults(new: NewSource, pointer: str) -> list[Fault]:
+    """Return what a source that is not known yet lacks."""
+    faults = []
+    if new.title is None:
+        faults.append(Fault("missing", "A new source needs a title.", f"{pointer}/title"))
+    if new.url is None and new.publisher is None:
+        message = "A source without a url needs a publisher, to be found again."
+        faults.append(Fault("missing", message, f"{pointer}/publisher"))
+    return faults
+
+
+def make_source(
+    session: Session, head: Head, recorded_at: datetime, new: NewSource, writer: Writer
+) -> Source:
+    """Add a source that is not known yet, with the entry that follows `head`; return it."""
+    newest = session.exec(select(sa.func.max(Source.id))).one() or 0
+    source = Source(
+        id=newest + 1,
+        url=new.url,
+        canonical_url=None if new.url is None else canonical_url(new.url),
+        title=new.title or "",
+        publisher=new.publisher,
+        published_on=new.published_on,
+        reliability=new.reliability,
+        notes=new.notes,
+        recorded_at=recorded_at,
+        recorded_by_id=writer.id,
+        recorded_by_name=writer.name,
+        known_from_seq=head.seq + 1,
+    )
+    session.add(source)
+    session.flush()
+    return source
+
+
+def corrected(left: Stated, given: CorrectedFields) -> NewPosition:
+    """Return the statement of `left` as the correction says it should have been."""
+    row = left.row
+    changed = given.model_fields_set
+    fields = {
+        "country": row.country_code,
+        "kind": row.kind,
+        "refuses": row.refuses,
+        "component": row.component if row.kind is Kind.SUPPORT else None,
+        "relates_to": [{"seq": each.target_seq, "relation": each.relation} for each in left.relations],
+        "quantity": {name: getattr(row, f"quantity_{name}") for name in ("min", "max", "unit", "verbatim")},
+        "source_id": row.source_id,
+    }
+    for name in CorrectedFields.model_fields:
+        if name not in fields and name != "source":
+            fields[name] = getattr(row, name)
+    if "kind" in changed and given.kind is not row.kind:
+        fields |= {"component": None, "refuses": None}
+    if {"authority", "country"} & changed:
+        fields["voice"] = None
+    if {"source", "source_id"} & changed:
+        fields["source_id"] = None
+    fields |= {name: getattr(given, name) for name in changed}
+    missing = [
+        Fault("missing", "This cannot be emptied.", f"/statement/{name}")
+        for name in ("country", "kind", "firmness", "stated_on", "summary")
+        if fields[name] is None
+    ]
+    if missing:
+        raise invalid(missing)
+    return NewPosition.model_validate(fields)
+
+
+def _corrected_source(session: Session, left: Stated, given: NewSource) -> Source | NewSource:
+    """Return the source that a correction means, or the new record that it asks for.
+
+    A `url` that the record knows means that source, another one means a new source; without a
+    `url` it is the statement's own. What else is given and differs makes a new record, which
+    later look-ups then find.
+    """
+    base: Source | None = session.get_one(Source, left.row.source_id)
+    if given.url is not None:
+        base = find_source(session, given)
+    if base is None:
+        return given
+    kept = {name: getattr(base, name) for name in NewSource.model_fields}
+    wanted = kept | {name: getattr(given, name) for name in given.model_fields_set}
+    if given.url is not None:
+        wanted["url"] = base.url
+    return base if wanted == kept else NewSource.model_validate(wanted)
+
+
+def draft_of(
+    session: Session,
+    head: Head,
+    recorded_at: datetime,
+    writer: Writer,
+    new: NewPosition,
+    left: Stated | None = None,
+) -> Draft:
+    """Return the statement that `new` makes, checked against the record; make its source if need be.
+
+    `left` is the statement that it corrects. Raises `Invalid` naming every fault at once.
+    """
+    faults: list[Fault] = []
+    country = _country(session, new, faults)
+    component, refuses = _scope(new, faults)
+    _check_firmness(new, faults)
+    _check_marks(new, faults)
+    voice = _voice(country, new, faults)
+    edtf = parse_edtf(new.stated_on)
+    today = recorded_at.date()
+    keeps_day = left is not None and left.row.stated_on == new.stated_on
+    if not keeps_day and edtf.earliest_on is not None and edtf.earliest_on > today + GRACE:
+        message = "Nothing is stated in the future; give the day on which it was said."
+        faults.append(Fault("in_the_future", message, "/stated_on"))
+    source = _source(session, new, left, faults)
+    relations = _relations(session, head, new, left, country, voice, faults)
+    if faults:
+        raise _invalid(faults, left)
+    # Each of these is missing only together with a fault.
+    assert country is not None
+    assert voice is not None
+    assert source is not None
+    if isinstance(source, NewSource):
+        source = make_source(session, head, recorded_at, source, writer)
+    quantity = new.quantity or NewQuantity()
+    statement = Statement(
+        seq=head.seq + 1,
+        country_code=country.code,
+        kind=new.kind,
+        component=component,
+        refuses=refuses,
+        firmness=new.firmness,
+        stated_on=edtf.text,
+        stated_earliest_on=edtf.earliest_on,
+        stated_latest_on=edtf.latest_on,
+        effective_on=left.row.effective_on if left and keeps_day else min(edtf.latest_on, today),
+        summary=new.summary,
+        speaker=new.speaker,
+        speaker_role=new.speaker_role,
+        authority=new.authority,
+        voice=voice,
+        attribution=new.attribution,
+        quote=new.quote,
+        quote_language=new.quote_language,
+        conditions=[each.model_dump(mode="json") for each in new.conditions or ()],
+        caveats=[each.model_dump(mode="json") for each in new.caveats or ()],
+        location=new.location,
+        quantity_min=quantity.min,
+        quantity_max=quantity.max,
+        quantity_unit=quantity.unit,
+        quantity_verbatim=quantity.verbatim,
+        credibility=6 if new.credibility is None else new.credibility,
+        locator=new.locator,
+        notes=new.notes,
+        source_id=source.id,
+        search_text=search_text_of(new.summary, new.quote, new.speaker),
+    )
+    draft = Draft(statement, source, relations, components_of(statement))
+    if new.kind is Kind.REFUSAL and new.refuses is None:
+        _refuse_to_end_offers(session, head, draft, left)
+    return draft
+
+
+def _invalid(faults: list[Fault], left: Stated | None) -> Invalid:
+    """Build the 422, pointing into the body that was sent: a correction's statement lies deeper."""
+    prefix = "" if left is None else "/statement"
+    return invalid([replace(fault, pointer=f"{prefix}{fault.pointer}") for fault in faults])
+
+
+def _country(session: Session, new: NewPosition, faults: list[Fault]) -> Country | None:
+    code = find_code(session, new.country)
+    if code is None:
+        message = "No such country; use an ISO 3166-1 code such as PL or POL, or XK, UK, EL."
+        faults.append(Fault("unknown_country", message, "/country"))
+        return None
+    return session.get_one(Country, code)
+
+
+def _scope(new: NewPosition, faults: list[Fault]) -> tuple[Component | None, list[str] | None]:
+    """Return the component offered and the components refused: one of the two is None."""
+    if new.kind is Kind.REFUSAL:
+        if new.component is not None:
+            message = "A refusal names what it refuses in `refuses`; leave `component` out."
+            faults.append(Fault("not_for_refusal", message, "/component"))
+        refuses = FORCE if new.refuses is None else new.refuses
+        return None, [each.value for each in Component if each in refuses]
+    if new.refuses is not None:
+        message = "Only a statement of kind refusal refuses; leave this out."
+        faults.append(Fault("only_for_refusal", message, "/refuses"))
+    if new.kind is Kind.SUPPORT:
+        if new.component not in SUPPORT:
+            message = f"Name the type of support: {', '.join(SUPPORT)}."
+            faults.append(Fault("missing" if new.component is None else "enum", message, "/component"))
+        return new.component, None
+    if new.component is not None and new.component != Component(new.kind):
+        message = f"A statement of kind {new.kind} concerns the component {new.kind}; leave this out."
+        faults.append(Fault("contradicts_kind", message, "/component"))
+    return Component(new.kind), None
+
+
+def _check_firmness(new: NewPosition, faults: list[Fault]) -> None:
+    rungs = (*(REFUSALS if new.kind is Kind.REFUSAL else OFFERS), Firmness.WITHDRAWN)
+    if new.firmness not in rungs:
+        message = f"For kind {new.kind} this is one of {', '.join(rungs)}."
+        faults.append(Fault("wrong_ladder", message, "/firmness"))
+
+
+def _check_marks(new: NewPosition, faults: list[Fault]) -> None:
+    """Check conditions, caveats and quantity against themselves."""
+    every: dict[str, Sequence[NewCondition | NewCaveat]] = {
+        "conditions": new.conditions or (),
+        "caveats": new.caveats or (),
+    }
+    for name, marks in every.items():
+        for number, mark in enumerate(marks):
+            if mark.type == "other" and mark.text is None:
+                pointer = f"/{name}/{number}/text"
+                faults.append(Fault("missing", "Say what, where the type is `other`.", pointer))
+    low, high = (new.quantity.min, new.quantity.max) if new.quantity else (None, None)
+    if low is not None and high is not None and low > high:
+        faults.append(Fault("reversed_range", "The larger number belongs in `max`.", "/quantity/max"))
+
+
+def _voice(country: Country | None, new: NewPosition, faults: list[Fault]) -> Voice | None:
+    if new.voice is not None:
+        return new.voice
+    if new.authority is None:
+        message = "Say who spoke (`authority`), or for whom (`voice`)."
+        faults.append(Fault("missing", message, "/authority"))
+        return None
+    president = country is not None and country.executive_president
+    return voice_of(new.authority, executive_president=president)
+
+
+def _source(
+    session: Session, new: NewPosition, left: Stated | None, faults: list[Fault]
+) -> Source | NewSource | None:
+    if new.source is not None and new.source_id is not None:
+        faults.append(Fault("ambiguous", "Give `source` or `source_id`, not both.", "/source_id"))
+        return None
+    if new.source_id is not None:
+        source = session.get(Source, new.source_id)
+        if source is None:
+            message = "No such source; /v1/sources lists them all."
+            faults.append(Fault("unknown_source", message, "/source_id"))
+        return source
+    if new.source is None:
+        message = "Every statement needs a source: give `source` or `source_id`."
+        faults.append(Fault("missing", message, "/source"))
+        return None
+    if left is None:
+        found: Source | NewSource = find_source(session, new.source) or new.source
+    else:
+        found = _corrected_source(session, left, new.source)
+    if isinstance(found, NewSource):
+        faults += source_faults(found, "/source")
+    return found
+
+
+def _relations(
+    session: Session,
+    head: Head,
+    new: NewPosition,
+    left: Stated | None,
+    country: Country | None,
+    voice: Voice | None,
+    faults: list[Fault],
+) -> tuple[StatementRelation, ...]:
+    """Return the marked relations, each target followed to the first entry of its chain."""
+    found: dict[tuple[int, Relation], StatementRelation] = {}
+    for number, given in enumerate(new.relates_to or ()):
+        pointer = f"/relates_to/{number}/seq"
+        named = stated_by(session, head.seq, None, col(Statement.seq) == given.seq)
+        chain = named[0].chain if named else None
+        if chain is None:
+            faults.append(Fault("unknown_entry", "No entry of that number holds a statement.", pointer))
+            continue
+        family = stated_by(session, head.seq, None, col(Change.chain) == chain)
+        target = next((each for each in family if each.is_live(head.seq)), family[-1])
+        if given.relation is Relation.REPEATS:
+            if (country and country.code, voice) != (target.row.country_code, target.voice):
+                message = "Only a statement of the same country and voice can be repeated."
+                faults.append(Fault("not_repeatable", message, pointer))
+            elif left is not None and _leads_to(session, head, chain, left.chain):
+                message = "That statement repeats this one; mark one of the two only."
+                faults.append(Fault("circular", message, pointer))
+        found[given.seq, given.relation] = StatementRelation(
+            seq=0, target_seq=given.seq, relation=given.relation, target_chain=chain
+        )
+    return tuple(found.values())
+
+
+def _leads_to(session: Session, head: Head, chain: int, goal: int) -> bool:
+    """Tell whether marked repeats lead from the statement of `chain` to that of `goal`."""
+    if chain == goal:
+        return True
+    family = stated_by(session, head.seq, None, col(Change.chain) == chain)
+    return any(
+        relation.relation is Relation.REPEATS and _leads_to(session, head, relation.target_chain, goal)
+        for stated in family
+        if stated.is_live(head.seq)
+        for relation in stated.relations
+    )
+
+
+def _refuse_to_end_offers(session: Session, head: Head, draft: Draft, left: Stated | None) -> None:
+    """Refuse a refusal that does not say what it refuses and would end a standing offer.
+
+    An offer stands if it is the position, or the same voice's word, on the day from which the
+    refusal counts (DESIGN.md 5, POST body).
+    """
+    statement, day = draft.statement, draft.statement.effective_on
+    now = Known(stated_by(session, head.seq, {statement.country_code}), head.seq)
+    then = Known(stated_by(session, head.seq, {statement.country_code}), head.seq)
+    now.advance(None, left)
+    then.advance(
+        Stated(
+            seq=statement.seq,
+            chain=left.chain if left else statement.seq,
+            replaced_by=None,
+            row=statement,
+            source=source_brief(draft.source),
+            relations=draft.relations,
+        ),
+        left,
+    )
+    ended = [
+        component
+        for component in draft.components
+        for key in [(statement.country_code, component)]
+        if now.state(key, day).offers(statement.voice) - then.state(key, day).offers(statement.voice)
+    ]
+    if ended:
+        listed = ", ".join(f'"{component}"' for component in draft.components)
+        message = (
+            f"This would end the standing offer in {', '.join(ended)}. If the refusal is meant to reach"
+            f' that far, say so: "refuses": [{listed}]; else list what it refuses.'
+        )
+        raise _invalid([Fault("ends_an_offer", message, "/refuses")], left)
+
+
+_later = aliased(Change)
+# Built once: a bulk request asks it for every row, and building costs more than asking.
+_SAME = (
+    sa.select(col(Statement.seq), col(Statement.component), col(Statement.refuses))
+    .outerjoin(_later, col(_later.replaces) == col(Statement.seq))
+    .where(
+        col(_later.seq).is_(None),
+        col(Statement.country_code) == sa.bindparam("country_code"),
+        col(Statement.source_id) == sa.bindparam("source_id"),
+        col(Statement.kind) == sa.bindparam("kind"),
+        col(Statement.firmness) == sa.bindparam("firmness"),
+        col(Statement.stated_on) == sa.bindparam("stated_on"),
+        sa.func.coalesce(col(Statement.speaker), "") == sa.bindparam("speaker"),
+    )
+    .order_by(col(Statement.seq))
+)
+
+
+def refuse_duplicate(session: Session, draft: Draft) -> None:
+    """Raise `Duplicate`, with a link to the first, if the same statement is live in the record.
+
+    The same are country, kind, components, speaker, stated_on, source and firmness (DESIGN.md 5).
+    """
+    statement = draft.statement
+    asked = {
+        "country_code": statement.country_code,
+        "source_id": statement.source_id,
+        "kind": statement.kind,
+        "firmness": statement.firmness,
+        "stated_on": statement.stated_on,
+        "speaker": statement.speaker or "",
+    }
+    for row in session.execute(_SAME, asked):
+        if components_of(row) == draft.components:
+            raise Duplicate(
+                f"Entry {row.seq} holds the same statement from the same source.",
+                existing=f"/v1/changes/{row.seq}",
+            )

@@ -1,0 +1,66 @@
+"""A server of its own: what a client meets, in a process that can be stopped."""
+
+import os
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import httpx
+
+from app.db import ROOT
+
+STARTS_WITHIN = 30.0
+
+
+def free_port() -> int:
+    """Return a port of this machine that nobody listens on."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port: int = probe.getsockname()[1]
+        return port
+
+
+def environment(database_url: str) -> dict[str, str]:
+    """Return an environment that names a database, and no other setting of this machine's."""
+    kept = {name: value for name, value in os.environ.items() if not name.startswith("TRACKER_")}
+    return kept | {"TRACKER_DATABASE_URL": database_url, "PYTHONPATH": str(ROOT), "COLUMNS": "200"}
+
+
+@contextmanager
+def served(database_url: str, folder: Path, *, workers: int = 1) -> Iterator[str]:
+    """Serve a migrated database from `folder` while the context lasts; give the address."""
+    port = free_port()
+    command = [sys.executable, "-m", "uvicorn", "--factory", "app.main:create_app"]
+    options = ["--host", "127.0.0.1", "--port", str(port), "--log-level", "warning"]
+    process = subprocess.Popen(
+        [*command, *options, "--workers", str(workers)], cwd=folder, env=environment(database_url)
+    )
+    address = f"http://127.0.0.1:{port}"
+    try:
+        wait_until_ready(process, address)
+        yield address
+    finally:
+        process.terminate()
+        try:
+            process.wait(15)
+        except subprocess.TimeoutExpired:
+            process.kill()
+            process.wait()
+
+
+def wait_until_ready(process: subprocess.Popen[bytes] | subprocess.Popen[str], address: str) -> None:
+    """Return once the server is ready; fail if it ends first, or takes too long."""
+    deadline = time.monotonic() + STARTS_WITHIN
+    while True:
+        assert process.poll() is None, "the server ended before it was ready"
+        try:
+            if httpx.get(f"{address}/readyz").status_code == 200:
+                return
+        except httpx.TransportError:
+            pass
+        assert time.monotonic() < deadline, "the server was not ready in time"
+        time.sleep(0.05)
