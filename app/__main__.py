@@ -1,5 +1,10 @@
 """`python -m app` is the `coalition` command."""
 
-from app.cli import main
+import sys
 
-main()
+try:
+    from app.cli import main
+
+    main()
+except KeyboardInterrupt:  # also while it is still starting
+    sys.exit(130)

@@ -158,11 +158,15 @@ class Known:
         }
 
     def _originals(self, stated: Stated) -> list[Stated]:
-        """Return the live statements that a marked repeat leads back to; none if it counts by itself."""
+        """Return the live statements that a marked repeat leads back to; none if it counts by itself.
+
+        What a correction gave to another country or voice is no longer repeated: so a country's
+        answers follow from its own statements, whichever else were read.
+        """
         found: list[Stated] = []
         for relation in stated.relations:
             target = self._live.get(relation.target_chain)
-            if relation.relation is Relation.REPEATS and target is not None:
+            if relation.relation is Relation.REPEATS and target is not None and _is_of_same(stated, target):
                 found += self._originals(target) or [target]
         return found
 
@@ -194,6 +198,10 @@ class Known:
             )
             if may_hold and (held is None or held.first.content != stated.content):
                 yield stated
+
+
+def _is_of_same(stated: Stated, other: Stated) -> bool:
+    return (stated.row.country_code, stated.voice) == (other.row.country_code, other.voice)
 
 
 def keys_of(stated: Stated) -> list[LineKey]:

@@ -77,10 +77,11 @@ class BulkRoute(WriteRoute):
 
 def expect_type(request: Request, accepted: Sequence[str]) -> str:
     """Return the body's media type; raise `UnsupportedMediaType` unless it is one of `accepted`."""
-    if request.headers.get("content-encoding", "identity").lower() != "identity":
+    if {each.lower() for each in request.headers.getlist("content-encoding")} - {"identity"}:
         raise UnsupportedMediaType("Send the body uncompressed.")
+    given = request.headers.getlist("content-type")
     message = Message()
-    message["content-type"] = request.headers.get("content-type", "")
+    message["content-type"] = given[0] if len(given) == 1 else ""
     charset = message.get_content_charset("utf-8")
     if message.get_content_type() not in accepted or charset not in ("utf-8", "utf8"):
         types = " or ".join(f"`{name}`" for name in accepted)
@@ -91,7 +92,7 @@ def expect_type(request: Request, accepted: Sequence[str]) -> str:
 async def read_body(request: Request, limit: int) -> bytes:
     """Return the body; raise `TooLarge` as soon as more than `limit` bytes are announced or come."""
     too_large = TooLarge(f"The body may hold {limit} bytes.", headers={"Connection": "close"})
-    announced = request.headers.get("content-length", "")
+    announced = request.headers.get("content-length", "").lstrip("0")
     if announced.isdecimal() and int(announced[:19]) > limit:
         raise too_large
     body = bytearray()

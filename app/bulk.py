@@ -15,7 +15,7 @@ from app.as_of import PositionFilter, Viewer
 from app.changes import Head, Writer, head_of, moves_between, next_instant, stated_by
 from app.diff import DiffEntry, Entry, Mode, diff_knowledge
 from app.errors import Duplicate, Fault, Invalid, faults_of, invalid, refused
-from app.recording import add_statement, unnumbered_entry
+from app.recording import add_statement, not_kept
 from app.statements import NewPosition
 from app.strict_json import parse_json
 
@@ -117,15 +117,14 @@ def csv_rows(text: str, delimiter: str = ",") -> Iterator[Row]:
     """
     reader = csv.reader(io.StringIO(text, newline=""), delimiter=delimiter, strict=True)
     header: list[str] | None = None
-    line = 0
     while True:
-        before, line = line, reader.line_num
+        line = reader.line_num
         try:
             cells = next(reader)
         except StopIteration:
             return
         except csv.Error as error:
-            yield Row(before + 1, None, [Fault("malformed", f"The CSV cannot be read: {error}.")])
+            yield Row(line + 1, None, [Fault("malformed", f"The CSV cannot be read: {error}.")])
             return
         if header is None:
             header = [name.strip() for name in cells]
@@ -222,7 +221,7 @@ def state_all(
         first_seq=None if dry_run else before.seq + 1,
         last_seq=None if dry_run else head.seq,
         count=len(rows),
-        diff=[unnumbered_entry(entry, before.seq) for entry in diff] if dry_run else diff,
+        diff=[not_kept(session, before.seq).entry(entry) for entry in diff] if dry_run else diff,
     )
 
 
@@ -244,7 +243,8 @@ def _add(session: Session, head: Head, recorded_at: datetime, writer: Writer, ro
 
 def _in_row(fault: Fault, row: Row) -> Fault:
     if row.columns:
-        return replace(fault, row=row.number, pointer=None, column=column_of(fault.pointer or "") or None)
+        column = fault.column or column_of(fault.pointer or "") or None
+        return replace(fault, row=row.number, pointer=None, column=column)
     return replace(fault, row=row.number)
 
 

@@ -3,6 +3,7 @@
 import hashlib
 import re
 import sys
+from contextlib import closing
 from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
@@ -11,21 +12,19 @@ from typing import Annotated, Any
 import httpx
 import typer
 import uvicorn
-from pydantic import ValidationError
-from rich.console import Console
 from rich.progress import Progress
 from rich.table import Table
 from rich.text import Text
-from sqlalchemy.exc import InterfaceError, OperationalError
+from sqlalchemy.exc import DBAPIError
 
-from app import auth, bulk, importing, seed, verify
+from app import auth, bulk, importing, questions, seed, verify
 from app.as_of import viewer
 from app.changes import Writer
+from app.console import configured, open_database, say
 from app.countries import every_country
 from app.db import Database, canonical_json
 from app.errors import Fault, Invalid, TrackerError
 from app.main import create_app
-from app.settings import Settings
 from app.vocabulary import Scope
 
 app = typer.Typer(
@@ -38,31 +37,8 @@ app = typer.Typer(
 )
 keys = typer.Typer(help="Make, list and revoke the API keys that may write.", no_args_is_help=True)
 app.add_typer(keys, name="keys")
+app.add_typer(questions.app)
 LOCAL = Writer(id="local", name="command line", scope=Scope.CURATE)
-say = Console(stderr=True, highlight=False)
-
-
-def open_database() -> Database:
-    """Return the configured database; stop with the cure if its schema is not this release's.
-
-    An embedded database is made and migrated as needed.
-    """
-    database = Database(_settings())
-    if database.is_embedded:
-        database.migrate()
-    elif not database.schema_is_current():
-        say.print("The schema is not that of this release. Run: coalition migrate")
-        raise typer.Exit(1)
-    return database
-
-
-def _settings() -> Settings:
-    try:
-        return Settings()
-    except ValidationError as error:
-        for fault in error.errors():
-            say.print(f"TRACKER_{str(fault['loc'][0]).upper()}: {fault['msg']}", markup=False)
-        raise typer.Exit(2) from None
 
 
 @app.command()
@@ -97,22 +73,23 @@ def serve(
     say.print(f"Dashboard  {address}/\nAPI docs   {address}/docs\nPositions  {address}/v1/positions")
     say.print("Stop with Ctrl-C.")
     uvicorn.run(
-        create_app(_settings()), host=host, port=port, log_level="warning", timeout_graceful_shutdown=10
+        create_app(configured()), host=host, port=port, log_level="warning", timeout_graceful_shutdown=10
     )
 
 
 @app.command()
 def migrate() -> None:
     """Bring the database to the schema of this release; safe to run several times and at once."""
-    database = Database(_settings())
-    database.migrate()
-    say.print(f"The schema of {database.url.render_as_string(hide_password=True)} is current.")
+    with closing(Database(configured())) as database:
+        database.migrate()
+    address = database.url.render_as_string(hide_password=True)
+    say.print(f"The schema of {address} is current.", soft_wrap=True)
 
 
 @app.command(name="seed")
 def load_seed() -> None:
     """Record the statements of seed_data/ that are not in the record yet."""
-    with open_database().writing() as session:
+    with closing(open_database()) as database, database.writing() as session:
         added = seed.seed(session)
     say.print(f"{added} statements added." if added else "Nothing to add: the seed is in the record.")
 
@@ -141,17 +118,18 @@ def import_file(
     headings, words and constants in a TOML file with --mapping (docs/importing.md shows one).
     Countries may be given by name. Whatever is unclear is reported with its row, never guessed.
     """
-    reading = importing.read_mapping(mapping) if mapping else importing.Reading()
-    pairs = [each.partition("=") for each in columns or ()]
+    pairs = [each.rpartition("=") for each in columns or ()]
     if any(not (theirs and ours) for theirs, _, ours in pairs):
         say.print("--map takes THEIRS=OURS, for example --map Land=country.")
         raise typer.Exit(2)
-    reading = replace(
-        reading,
-        columns=dict(reading.columns) | {theirs.strip(): ours.strip() for theirs, _, ours in pairs},
-        date_format=date_format or reading.date_format,
-    )
+    reading = importing.Reading()
     try:
+        reading = importing.read_mapping(mapping) if mapping else reading
+        reading = replace(
+            reading,
+            columns=dict(reading.columns) | {theirs.strip(): ours.strip() for theirs, _, ours in pairs},
+            date_format=date_format or reading.date_format,
+        )
         if url:
             found = _import_remotely(path, reading, url, key, dry_run=dry_run)
         else:
@@ -168,12 +146,16 @@ def import_file(
 
 
 def _import_locally(path: Path, reading: importing.Reading, *, dry_run: bool) -> bulk.BulkRecorded:
-    database = open_database()
-    with database.writing() as session, Progress(console=say, transient=True) as bar:
-        named = {code: country.name for code, country in every_country(session).items()}
-        rows = importing.read_file(path, reading, importing.Names(named))
+    with (
+        closing(open_database()) as database,
+        database.writing() as session,
+        Progress(console=say, transient=True) as bar,
+    ):
+        known = every_country(session).values()
+        names = importing.Names((each.code, each.alpha3, each.name) for each in known)
+        rows = importing.read_file(path, reading, names)
         task = bar.add_task("Recording", total=len(rows))
-        shown = viewer(session, _settings().stale_after_days)
+        shown = viewer(session, configured().stale_after_days)
         with session.begin_nested() as attempt:
             found = bulk.state_all(
                 session, shown, LOCAL, rows, dry_run=dry_run, progress=lambda: bar.advance(task)
@@ -189,33 +171,51 @@ def _import_remotely(
     if not key:
         say.print("Give the API key with --key, or in COALITION_KEY.")
         raise typer.Exit(2)
-    base = url.rstrip("/")
-    with httpx.Client(base_url=base, timeout=300) as client, Progress(console=say, transient=True) as bar:
+    try:
+        caller = httpx.Client(
+            base_url=url.rstrip("/"), timeout=300, headers={"Authorization": f"Bearer {key}"}
+        )
+    except (httpx.InvalidURL, UnicodeEncodeError) as error:
+        say.print(f"--url or --key cannot be used: {error}", markup=False)
+        raise typer.Exit(2) from None
+    with caller as client, Progress(console=say, transient=True) as bar:
         task = bar.add_task("Sending", total=3)
         listed = _sent(client.build_request("GET", "/v1/countries", params={"limit": 1000}), client)
         bar.advance(task)
-        names = importing.Names({each["code"]: each["name"] for each in listed["items"]})
+        known = listed.get("items", ())
+        names = importing.Names((each["code"], each["alpha3"], each["name"]) for each in known)
         rows = importing.read_file(path, reading, names)
-        if any(row.faults for row in rows):
-            raise Invalid("", [replace(fault, row=row.number) for row in rows for fault in row.faults])
-        body = "".join(f"{canonical_json(row.body)}\n" for row in rows).encode()
+        unclear = [replace(fault, row=row.number) for row in rows for fault in row.faults]
+        sent = [row for row in rows if row.is_readable]
+        body = "".join(f"{canonical_json(row.body)}\n" for row in sent).encode()
         bar.advance(task)
-        headers = {
-            "Authorization": f"Bearer {key}",
-            "Content-Type": bulk.NDJSON,
+        headers = {"Content-Type": bulk.NDJSON}
+        if unclear or dry_run:
+            asked = {"dry_run": "true"}  # also to hear all that is wrong at once
+        else:
+            asked = {}
             # The same file sent again, after a lost connection, is recorded once.
-            "Idempotency-Key": hashlib.sha256(body).hexdigest(),
-        }
-        asked = {"dry_run": "true"} if dry_run else {}
+            headers["Idempotency-Key"] = hashlib.sha256(body).hexdigest()
         request = client.build_request(
             "POST", "/v1/positions/bulk", params=asked, content=body, headers=headers
         )
         try:
-            answer = _sent(request, client)
+            answer = _sent(request, client) if sent else None
         except Invalid as error:
-            raise Invalid(error.detail, [_in_file(fault, rows) for fault in error.faults]) from None
+            if not unclear:
+                raise Invalid(error.detail, [_in_file(fault, sent) for fault in error.faults]) from None
+            unclear += [_in_file(fault, sent) for fault in error.faults if not _is_told(fault, sent)]
+        if unclear:
+            bad = {fault.row for fault in unclear}
+            unclear.sort(key=lambda fault: fault.row or 0)
+            raise Invalid(f"{len(bad)} of {len(rows)} rows are not valid.", unclear)
         bar.advance(task)
     return bulk.BulkRecorded.model_validate(answer)
+
+
+def _is_told(fault: Fault, rows: list[bulk.Row]) -> bool:
+    """Tell whether a column is unclear already, so that the tracker has nothing to add to it."""
+    return fault.row is not None and bulk.column_of(fault.pointer or "") in rows[fault.row - 1].unclear
 
 
 def _in_file(fault: Fault, rows: list[bulk.Row]) -> Fault:
@@ -234,6 +234,8 @@ def _sent(request: httpx.Request, client: httpx.Client) -> Any:
     try:
         response = client.send(request)
         answer = response.json()
+        if not isinstance(answer, dict):
+            raise ValueError("it is another service")
     except (httpx.HTTPError, ValueError) as error:
         say.print(f"{request.url.host} did not answer as a tracker does: {error}", markup=False)
         raise typer.Exit(1) from None
@@ -275,13 +277,15 @@ def verify_record(
     if head is not None and not re.fullmatch(r"[0-9a-f]{64}", head):
         say.print("A digest has 64 hexadecimal digits; meta.digest of any answer holds one.")
         raise typer.Exit(2)
-    with open_database().reading() as session:
+    with closing(open_database()) as database, database.reading() as session:
         total = verify.count_entries(session)
         with Progress(console=say, transient=True) as bar:
             walk = bar.add_task("Verifying", total=total)
             found = verify.verify(session, head=head, progress=lambda more: bar.advance(walk, more))
     if found.finding is not None:
-        say.print(f"[bold red]Not sound[/]: entry {found.finding.seq}: {found.finding.what}.")
+        say.print(
+            f"Not sound: entry {found.finding.seq}: {found.finding.what}.", markup=False, soft_wrap=True
+        )
         raise typer.Exit(1)
     say.print(f"Sound: {found.seq} entries.")
     typer.echo(found.digest)
@@ -300,7 +304,7 @@ def create_key(
         say.print("A name has 1 to 100 printable characters.")
         raise typer.Exit(2)
     expires_on = expires.replace(tzinfo=UTC).date() if expires else None
-    with open_database().writing() as session:
+    with closing(open_database()) as database, database.writing() as session:
         key = auth.create_key(session, name, scope, expires_on)
     typer.echo(key)
 
@@ -308,7 +312,7 @@ def create_key(
 @keys.command("list")
 def list_keys() -> None:
     """List the keys: id, name, scope, and whether each is good."""
-    with open_database().reading() as session:
+    with closing(open_database()) as database, database.reading() as session:
         found = auth.every_key(session)
     if not found:
         say.print("There are no keys; make one with: coalition keys create NAME --scope contribute")
@@ -327,7 +331,7 @@ def revoke_key(
     key_id: Annotated[str, typer.Argument(help="Id of the key, as `keys list` shows it.")],
 ) -> None:
     """End a key, from the next request on. What it recorded stays."""
-    with open_database().writing() as session:
+    with closing(open_database()) as database, database.writing() as session:
         found = auth.revoke_key(session, key_id)
     if found is None:
         say.print(f"There is no key {key_id}; `coalition keys list` shows them.")
@@ -342,7 +346,10 @@ def main() -> None:
     except TrackerError as error:
         say.print(f"{error.title}. {error.detail or error.cure}", markup=False)
         sys.exit(1)
-    except (OperationalError, InterfaceError) as error:
-        address = Database(_settings()).url.render_as_string(hide_password=True)
+    except DBAPIError as error:
+        address = Database(configured()).url.render_as_string(hide_password=True)
         say.print(f"The database {address} cannot be used: {error.orig}", markup=False, soft_wrap=True)
+        sys.exit(1)
+    except OSError as error:
+        say.print(f"{error.filename or 'The system'}: {error.strerror}", markup=False, soft_wrap=True)
         sys.exit(1)

@@ -47,7 +47,7 @@ def country_page(known: Known, viewer: Viewer, facts: CountryFacts, day: date) -
     statements = sorted(by_now.values(), key=lambda stated: stated.place)
     positions = positions_of(known, viewer, facts.code, day)
     held = [position for position in positions.values() if position is not None]
-    sources = {stated.source.id: stated.source for stated in statements}
+    sources = {stated.row.source_id: stated.source for stated in statements}
     steps = {
         key[1]: list(events_by_day(known, viewer, key, steps_by_day(known, key, None, day))) for key in lines
     }

@@ -1,6 +1,7 @@
 """The database: connections, transactions, the write lock, and column types that both databases share."""
 
 import json
+import sqlite3
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -190,7 +191,8 @@ def make_engine(url: URL, write_wait: float = 5.0) -> Engine:
         connection.isolation_level = None
         connection.execute(f"PRAGMA busy_timeout = {int(write_wait * 1000)}")
         if connection.execute("PRAGMA journal_mode = WAL").fetchone()[0] not in ("wal", "memory"):
-            raise RuntimeError("SQLite cannot keep a write-ahead log here (a network file system?)")
+            # As the driver's own errors, so that it is answered like them.
+            raise sqlite3.OperationalError("no write-ahead log can be kept here (a network file system?)")
         connection.execute("PRAGMA synchronous = FULL")  # an acknowledged write survives power loss
         connection.execute("PRAGMA foreign_keys = ON")
 

@@ -399,9 +399,10 @@ def write(request: Request, query: WriteQuery, work: Callable[[Write], Answer]) 
     return answer.response()
 
 
-def recorded(found: Recorded, *, dry_run: bool) -> Answer:
+def recorded(doing: Write, found: Recorded, *, dry_run: bool) -> Answer:
     """Return the answer to an entry that was added, or would have been."""
-    return Answer(as_dry_run(found) if dry_run else found, f"/v1/changes/{found.change.seq}")
+    shown = as_dry_run(doing.session, found) if dry_run else found
+    return Answer(shown, f"/v1/changes/{found.change.seq}")
 
 
 def _written(status: int, body: str, location: str | None, more: dict[str, str] | None = None) -> Response:

@@ -114,7 +114,8 @@ def steps_by_day(known: Known, key: LineKey, after: date | None, until: date) ->
             was, now = now, state.held()
             if differs(was, now):
                 changing.append(stated.seq)
-            elif is_affirmed(was, now):
+            # It may do both: what contests the run before and after need not be the same.
+            if was and now and now.affirmations > was.affirmations:
                 affirming.append(stated.seq)
         if after is not None and day <= after:
             continue

@@ -86,6 +86,8 @@ def make_source(
     )
     session.add(source)
     session.flush()
+    # Under `dry_run` the answer must not name it: nothing is kept under its id.
+    session.info.setdefault("sources_made", set()).add(source.id)
     return source
 
 

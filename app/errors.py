@@ -39,11 +39,10 @@ class Fault:
 
 
 class TrackerError(Exception):
-    """Base of every expected failure.
+    """The server met a fault of its own; what was asked for was not done."""
 
-    `code` ends up in the problem's `type`; clients branch on it, so it is never renamed.
-    """
-
+    # The base of every expected failure. `code` ends up in the problem's `type`; clients branch
+    # on it, so it is never renamed.
     status: ClassVar[int] = 500
     code: ClassVar[str] = "internal"
     title: ClassVar[str] = "Something went wrong on our side"
@@ -264,6 +263,12 @@ def faults_of(details: Iterable[ErrorDetails | Mapping[str, Any]]) -> list[Fault
             message = "This is required."
         elif code == "int_type":
             message = "Give a whole number, without quotes or a fraction."
+        elif code in ("model_type", "model_attributes_type"):
+            code, message = "object_type", "Give a JSON object."
+        elif code == "too_long" and message.startswith("Value"):
+            # Of a text that was looked at before its length: it would speak of "items".
+            most = detail.get("ctx", {}).get("max_length")
+            code, message = "string_too_long", f"String should have at most {most} characters"
         if place in ("query", "path", "header"):
             name = _shown(str(path[0]) if path else str(place))
             if code == "unknown":

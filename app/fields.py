@@ -89,7 +89,7 @@ def canonical_url(url: str) -> str:
         raise ValueError("Give an http:// or https:// address without blanks or control characters.")
     try:
         parts = urlsplit(url)
-        is_open = bool(parts.hostname) and parts.port != 0
+        is_open = all((parts.hostname or "").removesuffix(".").split(".")) and parts.port != 0
         kept = [pair for pair in parts.query.split("&") if not _TRACKING.fullmatch(pair.split("=")[0])]
         bare = urlunsplit((parts.scheme, parts.netloc, parts.path, "&".join(kept), ""))
         normal = url_normalize(bare) or ""
@@ -157,5 +157,5 @@ Day = Annotated[date, BeforeValidator(_day)]
 """A day as a parameter: strictly YYYY-MM-DD."""
 Moment = Annotated[datetime, BeforeValidator(_moment)]
 """An instant as a parameter: RFC 3339 with an offset, read as UTC."""
-Number = Annotated[int, BeforeValidator(_digits)]
-"""A whole number as a parameter: ASCII digits and nothing else."""
+DIGITS = BeforeValidator(_digits)
+"""For a whole number as a parameter: ASCII digits and nothing else. Limits stand before it."""

@@ -9,14 +9,29 @@ import io
 import tomllib
 import unicodedata
 from collections.abc import Iterable, Mapping
+from contextlib import suppress
 from dataclasses import dataclass, field
-from datetime import datetime
+from datetime import date, datetime
 from pathlib import Path
 from typing import Any
 
+from pydantic import TypeAdapter, ValidationError
+
 from app.bulk import COLUMNS, CSV, JSON, NDJSON, Row, body_of, read_rows
 from app.countries import ALIASES
-from app.errors import Fault, invalid, refused
+from app.dates import BadDate, parse_edtf
+from app.errors import Fault, faults_of, invalid, refused
+
+ALSO_CALLED = {
+    "Czech Republic": "CZ",
+    "Great Britain": "GB",
+    "Republic of Korea": "KR",
+    "Russian Federation": "RU",
+    "The Netherlands": "NL",
+    "Turkey": "TR",
+    "United States of America": "US",
+}
+"""Names in use beside those that we show; each means one country and no other."""
 
 _DATES = ("stated_on", "source_published_on")
 _TYPES = {".csv": CSV, ".tsv": CSV, ".txt": CSV, ".json": JSON, ".ndjson": NDJSON, ".jsonl": NDJSON}
@@ -43,21 +58,20 @@ class Reading:
 class Names:
     """What countries are called, to find a code by a name."""
 
-    def __init__(self, names: Mapping[str, str]) -> None:
-        self._codes = {_plain(name): code for code, name in names.items()}
-        self._names = names
+    def __init__(self, countries: Iterable[tuple[str, str, str]]) -> None:
+        """Take each country's alpha-2 code, alpha-3 code and name."""
+        self._names: dict[str, str] = {}
+        self._codes = {_plain(name): code for name, code in (ALSO_CALLED | ALIASES).items()}
+        for code, alpha3, name in countries:
+            self._names[code] = name
+            self._codes |= dict.fromkeys(map(_plain, (code, alpha3, name)), code)
 
     def code(self, given: str) -> str:
         """Return the code that a code or a name means; raise ValueError with the cure if unclear."""
         asked = _plain(given)
-        upper = given.strip().upper()
-        if (code := ALIASES.get(upper, upper)) in self._names:
-            return code
         if asked in self._codes:
             return self._codes[asked]
         near = [f"{name} ({code})" for code, name in self._names.items() if asked in _plain(name)]
-        if len(given.strip()) == 3 and not near:
-            return given.strip()
         if near:
             raise ValueError(f"{given!r} may mean {', '.join(near[:6])}: say which by its code.")
         raise ValueError(f"{given!r} is no country that we know: give its ISO 3166-1 code.")
@@ -83,7 +97,10 @@ def read_mapping(path: Path) -> Reading:
     if unknown := sorted(found.keys() - known):
         message = f"{path.name} has {', '.join(unknown)}; known are {', '.join(sorted(known))}."
         raise refused("unknown", message, pointer="")
-    return Reading(**(found | {"ignore": frozenset(found.get("ignore", ()))}))
+    try:
+        return TypeAdapter(Reading).validate_python(found)
+    except ValidationError as error:
+        raise invalid(faults_of({**each, "loc": ("body", *each["loc"])} for each in error.errors())) from None
 
 
 def read_file(path: Path, mapping: Reading, names: Names) -> list[Row]:
@@ -97,19 +114,29 @@ def read_file(path: Path, mapping: Reading, names: Names) -> list[Row]:
         raise refused("unknown", f"{path.name}: the ending is none of {', '.join(_TYPES)}.", pointer="")
     content = path.read_bytes()
     if media_type != CSV:
+        if mapping != Reading():
+            message = f"{path.name} holds statements in our own words: a mapping is for CSV."
+            raise refused("not_for_json", message, pointer="")
         return read_rows(content, media_type, most=None)
     try:
         text = content.decode("utf-8-sig")
     except UnicodeDecodeError:
         raise refused("malformed", f"{path.name} is not UTF-8: save it as CSV UTF-8.", pointer="") from None
-    return list(_table(text, mapping, names))
+    rows = list(_table(text, mapping, names))
+    if not rows:
+        raise refused("empty", f"{path.name} has no rows.", pointer="")
+    return rows
 
 
 def _table(text: str, mapping: Reading, names: Names) -> Iterable[Row]:
+    _check_date_format(mapping.date_format)
     first = text.partition("\n")[0]
     delimiter = mapping.delimiter or max(",;\t", key=first.count)
-    reader = csv.reader(io.StringIO(text, newline=""), delimiter=delimiter, strict=True)
-    header = [heading.strip() for heading in next(reader, [])]
+    try:
+        reader = csv.reader(io.StringIO(text, newline=""), delimiter=delimiter, strict=True)
+        header = [heading.strip() for heading in next(reader, [])]
+    except (csv.Error, TypeError, ValueError) as error:
+        raise refused("malformed", f"The header cannot be read: {error}.", pointer="") from None
     _check_headings(header, mapping)
     line = reader.line_num
     try:
@@ -121,9 +148,23 @@ def _table(text: str, mapping: Reading, names: Names) -> Iterable[Row]:
                 message = f"This row has {len(cells)} cells, the header {len(header)}."
                 yield Row(number, None, [Fault("ragged", message)], columns=True)
             else:
-                yield _row(number, dict(zip(header, cells, strict=True)), mapping, names)
+                yield _row(number, list(zip(header, cells, strict=True)), mapping, names)
     except csv.Error as error:
         yield Row(line + 1, None, [Fault("malformed", f"The CSV cannot be read: {error}.")], columns=True)
+
+
+def _check_date_format(date_format: str | None) -> None:
+    """Refuse a format that cannot be read, or that would leave a part of the day to be guessed."""
+    if date_format is None:
+        return
+    day = date(2025, 11, 27)
+    try:
+        names_day = datetime.strptime(day.strftime(date_format), date_format).date() == day  # noqa: DTZ007
+    except ValueError:
+        names_day = False
+    if not names_day:
+        message = f"The date format {date_format!r} does not name day, month and year, as %d.%m.%Y does."
+        raise refused("bad_date_format", message, pointer="")
 
 
 def _check_headings(header: list[str], mapping: Reading) -> None:
@@ -133,11 +174,16 @@ def _check_headings(header: list[str], mapping: Reading) -> None:
         if heading not in header:
             faults.append(Fault("unknown", f"The file has no heading {heading!r}.", column=heading))
     meant: dict[str, str] = {}
-    for heading in header:
+    for number, heading in enumerate(header):
         ours = mapping.columns.get(heading, heading)
-        if heading in mapping.ignore or (heading in mapping.values and ours not in COLUMNS):
+        if heading == "" or heading in mapping.ignore:
             continue
-        if ours not in COLUMNS:
+        if heading in header[:number]:
+            message = f"{heading!r} stands above two columns: which is it?"
+            faults.append(Fault("ambiguous", message, row=1, column=heading))
+        elif heading in mapping.values and ours not in COLUMNS:
+            continue
+        elif ours not in COLUMNS:
             message = f"{heading!r} is no column of ours: map it (--map '{heading}=…') or ignore it."
             faults.append(Fault("unknown", message, row=1, column=heading))
         elif ours in meant:
@@ -153,26 +199,29 @@ def _check_headings(header: list[str], mapping: Reading) -> None:
         raise invalid(faults)
 
 
-def _row(number: int, theirs: dict[str, str], mapping: Reading, names: Names) -> Row:
+def _row(number: int, theirs: Iterable[tuple[str, str]], mapping: Reading, names: Names) -> Row:
     faults: list[Fault] = []
     unclear: set[str] = set()
     ours: dict[str, str] = {}
     changed: list[str] = []
-    for heading, cell in theirs.items():
+    for heading, cell in theirs:
         given = cell.strip()
         if heading in mapping.ignore or not given:
+            continue
+        if heading == "":
+            faults.append(Fault("unclear", f"{given!r} stands in a column without a heading."))
             continue
         column = mapping.columns.get(heading, heading)
         try:
             meant = _meant(heading, column, given, mapping, names)
         except ValueError as error:
-            faults.append(Fault("unclear", str(error), pointer=f"/{heading}"))
+            faults.append(Fault("unclear", str(error), column=heading))
             unclear |= _columns_of(heading, column, mapping)
             continue
         for name, value in meant.items():
             if ours.setdefault(name, value) != value:
                 message = f"{name} is {ours[name]!r} by another column and {value!r} by this one."
-                faults.append(Fault("ambiguous", message, pointer=f"/{heading}"))
+                faults.append(Fault("ambiguous", message, column=heading))
         if meant != {column: given}:
             changed.append(f"{heading} {given!r}")
     ours = dict(mapping.constants) | ours
@@ -192,20 +241,32 @@ def _meant(heading: str, column: str, given: str, mapping: Reading, names: Names
     """Return what a cell of theirs says, by our columns; raise ValueError with the cure if unclear."""
     words = mapping.values.get(heading)
     if words is not None:
-        found = {value for key, value in _words(words) if key == given or _plain(key) == _plain(given)}
-        if len(found) != 1:
+        exact = {value for key, value in _words(words) if key == given}
+        found = exact or {value for key, value in _words(words) if _plain(key) == _plain(given)}
+        if len(found) > 1:
+            raise ValueError(f"{given!r} is mapped in two ways for {heading!r}: take one out.")
+        if not found:
             raise ValueError(f"{given!r} is not among the values mapped for {heading!r}: add it.")
         (value,) = found
         return dict(value) if isinstance(value, tuple) else {column: value}
     if column == "country":
         return {column: names.code(given)}
     if column in _DATES and mapping.date_format is not None:
-        try:
-            day = datetime.strptime(given, mapping.date_format).date()  # noqa: DTZ007 (a day has no zone)
-        except ValueError:
-            return {column: given}  # an EDTF date beside theirs; validation says so if it is none
-        return {column: day.isoformat()}
+        return {column: _date(given, mapping.date_format)}
     return {column: given}
+
+
+def _date(given: str, date_format: str) -> str:
+    """Return a date written in their format, or in EDTF beside it; raise ValueError for any other."""
+    with suppress(ValueError):
+        return datetime.strptime(given, date_format).date().isoformat()  # noqa: DTZ007 (a day has no zone)
+    try:
+        return parse_edtf(given).text
+    except BadDate:
+        message = (
+            f"{given!r} is written neither as {date_format} nor as we write dates (2025-03-27, 2025-03)."
+        )
+        raise ValueError(message) from None
 
 
 def _words(words: Mapping[str, str | Mapping[str, str]]) -> Iterable[tuple[str, Any]]:

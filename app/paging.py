@@ -14,12 +14,12 @@ from pydantic import BaseModel, ConfigDict, Field
 from app.db import canonical_json
 from app.errors import Invalid, refused
 from app.export import Format
-from app.fields import MAX_SEQ, Day, Instant, Moment, Number
+from app.fields import DIGITS, MAX_SEQ, Day, Instant, Moment
 
 Item = TypeVar("Item")
 Key = list[Any]
 
-Limit = Annotated[Number, Field(ge=1, le=1000)]
+Limit = Annotated[int, Field(ge=1, le=1000), DIGITS]
 """How many items a page holds: 1 to 1000."""
 
 
@@ -37,7 +37,7 @@ class KnownQuery(NoQuery):
         description="Answer with what was recorded by this instant (RFC 3339). Excludes `seq`.",
         examples=["2026-11-23T12:00:00Z"],
     )
-    seq: Annotated[Number, Field(ge=0, le=MAX_SEQ)] | None = Field(
+    seq: Annotated[int, Field(ge=0, le=MAX_SEQ), DIGITS] | None = Field(
         default=None,
         description="Answer with the ledger up to this entry; 0 is the empty record. Excludes `known_at`.",
         examples=[3],

@@ -4,6 +4,7 @@ Every function here runs under the write lock, in the caller's transaction, and 
 it was asked to add or raises and leaves the record as it was.
 """
 
+from dataclasses import dataclass
 from datetime import datetime
 from typing import Annotated
 
@@ -28,12 +29,13 @@ from app.drafts import corrected, draft_of, make_source, refuse_duplicate, sourc
 from app.errors import Forbidden, NotLive, invalid, refused
 from app.fields import Text
 from app.positions import PositionView
-from app.sources import NewSource, Source, find_source
+from app.sources import NewSource, Source, SourceBrief, find_source
 from app.statements import (
     CorrectedFields,
     NewPosition,
     Stated,
     Statement,
+    StatementView,
 )
 from app.vocabulary import (
     Action,
@@ -58,11 +60,14 @@ class Correction(BaseModel):
 class Retraction(BaseModel):
     """Why it was never so: a hoax, a misattribution, a duplicate."""
 
-    model_config = ConfigDict(extra="forbid")
-
-    reason: Annotated[Text, Field(max_length=2000)] = Field(
-        examples=["The quotation was invented; the speaker's office denied it."]
+    model_config = ConfigDict(
+        extra="forbid",
+        json_schema_extra={
+            "examples": [{"reason": "The quotation was invented; the speaker's office denied it."}]
+        },
     )
+
+    reason: Annotated[Text, Field(max_length=2000)]
 
 
 class Recorded(BaseModel):
@@ -123,40 +128,64 @@ def retract(session: Session, viewer: Viewer, writer: Writer, entry: int, retrac
     return _answer(session, viewer, head, after, left)
 
 
-def as_dry_run(recorded: Recorded) -> Recorded:
-    """Return the same answer for an entry that was not kept: its number and digest are null."""
-    assert recorded.change.seq is not None
-    statement, kept = recorded.change.statement, recorded.change.seq - 1
-    return Recorded(
-        change=recorded.change.model_copy(
+@dataclass(frozen=True, slots=True)
+class NotKept:
+    """What a dry run made and undid: entries above a seq, and some sources; answers must not name them."""
+
+    above: int
+    sources: frozenset[int]
+
+    def recorded(self, recorded: Recorded) -> Recorded:
+        """Return the answer to one entry without its number, its digest and what else was not kept."""
+        change = recorded.change
+        statement = change.statement and self._statement(change.statement)
+        nameless = {"seq": None, "digest": None, "statement": statement}
+        return Recorded(
+            change=change.model_copy(update=nameless),
+            positions=[self._position(position) for position in recorded.positions],
+            diff=[self.entry(entry) for entry in recorded.diff],
+        )
+
+    def entry(self, entry: DiffEntry) -> DiffEntry:
+        """Return a difference without the numbers that were not kept."""
+        return entry.model_copy(
             update={
-                "seq": None,
-                "digest": None,
-                "statement": statement and statement.model_copy(update={"seq": None}),
+                "before": entry.before and self._position(entry.before),
+                "after": entry.after and self._position(entry.after),
+                "seqs": [seq for seq in entry.seqs if seq <= self.above],
             }
-        ),
-        positions=[_unnumbered(position, kept) for position in recorded.positions],
-        diff=[unnumbered_entry(entry, kept) for entry in recorded.diff],
-    )
+        )
+
+    def _position(self, position: PositionView) -> PositionView:
+        sides = [self._statement(side) for side in position.sides]
+        return position.model_copy(
+            update={
+                "seq": self._seq(position.seq),
+                "sides": sides,
+                "source": self._source(position.source),
+            }
+        )
+
+    def _statement(self, statement: StatementView) -> StatementView:
+        source = self._source(statement.source)
+        return statement.model_copy(update={"seq": self._seq(statement.seq), "source": source})
+
+    def _seq(self, seq: int | None) -> int | None:
+        return seq if seq is not None and seq <= self.above else None
+
+    def _source(self, source: SourceBrief) -> SourceBrief:
+        return source.model_copy(update={"id": None}) if source.id in self.sources else source
 
 
-def unnumbered_entry(entry: DiffEntry, kept: int) -> DiffEntry:
-    """Return a difference without the numbers above `kept`: nothing was recorded under them."""
-    return entry.model_copy(
-        update={
-            "before": entry.before and _unnumbered(entry.before, kept),
-            "after": entry.after and _unnumbered(entry.after, kept),
-            "seqs": [seq for seq in entry.seqs if seq <= kept],
-        }
-    )
+def not_kept(session: Session, above: int) -> NotKept:
+    """Return what this session made that a dry run does not keep."""
+    return NotKept(above, frozenset(session.info.get("sources_made", ())))
 
 
-def _unnumbered(position: PositionView, kept: int) -> PositionView:
-    def number(seq: int | None) -> int | None:
-        return seq if seq is not None and seq <= kept else None
-
-    sides = [side.model_copy(update={"seq": number(side.seq)}) for side in position.sides]
-    return position.model_copy(update={"seq": number(position.seq), "sides": sides})
+def as_dry_run(session: Session, recorded: Recorded) -> Recorded:
+    """Return the same answer for an entry that is not kept."""
+    assert recorded.change.seq is not None
+    return not_kept(session, recorded.change.seq - 1).recorded(recorded)
 
 
 def post_source(session: Session, writer: Writer, new: NewSource) -> tuple[Source, bool]:

@@ -42,11 +42,11 @@ class KeptAnswer(SQLModel, table=True):
 
 def idempotency_key(request: Request) -> str | None:
     """Return the request's key, or None; raise `Invalid` for one that cannot be kept."""
-    key = request.headers.get("idempotency-key")
-    if key is not None and not _KEY.fullmatch(key):
-        message = "Give 1 to 255 visible ASCII characters, such as a UUID."
+    keys = request.headers.getlist("idempotency-key")
+    if len(keys) > 1 or not all(_KEY.fullmatch(key) for key in keys):
+        message = "Give one key of 1 to 255 visible ASCII characters, such as a UUID."
         raise refused("bad_idempotency_key", message, parameter="Idempotency-Key")
-    return key
+    return keys[0] if keys else None
 
 
 def request_digest(request: Request, body: bytes) -> str:

@@ -1,7 +1,9 @@
 """Everything that an operator may set, each setting documented beside its field."""
 
-from pydantic import Field
+from pydantic import Field, field_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
+from sqlalchemy.engine import make_url
+from sqlalchemy.exc import ArgumentError
 
 
 class Settings(BaseSettings):
@@ -26,3 +28,14 @@ class Settings(BaseSettings):
 
     bulk_limit_bytes: int = Field(default=33_554_432, ge=1024)
     """Largest body of a bulk request (32 MiB)."""
+
+    @field_validator("database_url")
+    @classmethod
+    def _is_one_of_ours(cls, url: str) -> str:
+        try:
+            backend = make_url(url).get_backend_name()
+        except ArgumentError:
+            backend = ""
+        if backend not in ("sqlite", "postgresql", "postgres"):
+            raise ValueError("give sqlite:///FILE or postgresql://USER:PASSWORD@HOST/NAME")
+        return url

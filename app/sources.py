@@ -41,7 +41,19 @@ class NewSource(BaseModel):
     known yet needs a title, and without a URL a publisher too.
     """
 
-    model_config = ConfigDict(extra="forbid")
+    model_config = ConfigDict(
+        extra="forbid",
+        json_schema_extra={
+            "examples": [
+                {
+                    "url": "https://example.org/2025/03/27/paris-summit",
+                    "title": "After the Paris summit",
+                    "publisher": "Example Gazette",
+                    "published_on": "2025-03-27",
+                }
+            ]
+        },
+    )
 
     url: Url | None = Described(default=None, examples=["https://example.org/statement"])
     title: Annotated[Line, Described(max_length=500)] | None = None
@@ -58,7 +70,7 @@ class NewSource(BaseModel):
 class SourceBrief(BaseModel):
     """A source as it stands beside what it supports."""
 
-    id: int
+    id: int | None = Described(description="Null only under `dry_run`, for a source not kept.")
     title: str
     publisher: str | None
     url: str | None

@@ -208,6 +208,24 @@ CREDIBILITY = {
 }
 """How credible one report is, by the figures of the Admiralty code."""
 
+SETS: dict[str, type[Word]] = {
+    "kinds": Kind,
+    "components": Component,
+    "firmness": Firmness,
+    "voices": Voice,
+    "authorities": Authority,
+    "attributions": Attribution,
+    "conditions": ConditionType,
+    "caveats": CaveatType,
+    "locations": Location,
+    "relations": Relation,
+    "actions": Action,
+    "groups": Group,
+    "reliability": Reliability,
+    "scopes": Scope,
+}
+"""Every closed set by its name, for the codebook."""
+
 LEADERS = (
     Authority.HEAD_OF_GOVERNMENT,
     Authority.FOREIGN_MINISTER,

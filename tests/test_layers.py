@@ -18,14 +18,15 @@ ORDER = (
         "country_page",
         "summary",
         "export",
+        "release",
         "bulk",
         "importing",
         "seed",
         "verify",
     ),
-    *("auth", "paging", "retries", "following", "bodies", "deps", "edge"),
+    *("auth", "paging", "calling", "replies", "client", "retries", "following", "bodies", "deps", "edge"),
     "routes",
-    *("main", "cli", "__main__"),
+    *("main", "in_process", "console", "reports", "questions", "cli", "__main__"),
 )
 MAY_SPEAK_HTTP = {"errors", *ORDER[ORDER.index("auth") :]}
 SHARED_BY_ROUTES = {"app.routes.filters", "app.routes.answers"}

@@ -34,7 +34,7 @@ def operations(document: Document) -> dict[str, Document]:
 
 
 def examples(document: Document, content: Document) -> list[Any]:
-    schema = content["schema"]
+    schema = content["schema"].get("items", content["schema"])
     name = schema.get("$ref", "").rpartition("/")[2]
     whole = document["components"]["schemas"][name] if name else schema
     named = [example["value"] for example in content.get("examples", {}).values()]

@@ -240,7 +240,7 @@ def test_a_refusal_that_spells_out_what_is_meant_anyway_is_a_duplicate(contribut
 
 
 def test_what_differs_is_no_duplicate(contributor: TestClient) -> None:
-    make.state(contributor)
+    training: dict[str, Any] = {"kind": "support", "component": "training"}
     others: list[dict[str, Any]] = [
         {"country": "LT"},
         {"kind": "air"},
@@ -248,9 +248,13 @@ def test_what_differs_is_no_duplicate(contributor: TestClient) -> None:
         {"stated_on": "2025-03"},
         {"speaker": "Somebody else"},
         {"source": make.SOURCE | {"url": "https://example.org/b"}},
+        training,
+        training | {"component": "bases"},
     ]
+    answers = [stating(contributor, **other) for other in [{}, *others]]
+    answers += [refusing(contributor, refuses=refuses) for refuses in (["bases"], ["bases", "command"])]
 
-    assert [stating(contributor, **other).status_code for other in others] == [201] * 6
+    assert [each.status_code for each in answers] == [201] * 11
 
 
 def test_what_was_retracted_may_be_stated_again(contributor: TestClient) -> None:

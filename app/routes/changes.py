@@ -9,7 +9,7 @@ from app.bodies import WriteRoute
 from app.changes import ChangeView, changes_after, count_changes, get_change
 from app.deps import Answer, Write, WriteQuery, reading, recorded, write
 from app.export import CHANGES
-from app.fields import MAX_SEQ, Number
+from app.fields import DIGITS, MAX_SEQ
 from app.paging import KnownQuery, ListQuery, Meta, Page
 from app.recording import Correction, Recorded, Retraction, correct, retract
 from app.routes.answers import KEY, LIST, READ_ONE, WRITE_ONE, under_dry_run
@@ -20,14 +20,14 @@ writes = APIRouter(prefix="/v1/changes", tags=["changes"], route_class=WriteRout
 
 WRITTEN = WRITE_ONE | under_dry_run(Recorded)
 Seq = Annotated[
-    Number, Path(ge=1, le=MAX_SEQ, description="Number of the entry in the ledger.", examples=[1])
+    int, Path(ge=1, le=MAX_SEQ, description="Number of the entry in the ledger.", examples=[1]), DIGITS
 ]
 
 
 class ChangesQuery(LedgerQuery, ListQuery, KnownQuery):
     """What is asked of the ledger."""
 
-    after: Annotated[Number, Field(ge=0, le=MAX_SEQ)] = Field(
+    after: Annotated[int, Field(ge=0, le=MAX_SEQ), DIGITS] = Field(
         default=0, description="Only entries numbered above this one: where the last page ended."
     )
 
@@ -78,7 +78,7 @@ def create_correction(
 
     def work(doing: Write) -> Answer:
         found = correct(doing.session, doing.viewer, doing.writer, seq, new)
-        return recorded(found, dry_run=query.dry_run)
+        return recorded(doing, found, dry_run=query.dry_run)
 
     return write(request, query, work)
 
@@ -91,6 +91,6 @@ def create_retraction(
 
     def work(doing: Write) -> Answer:
         found = retract(doing.session, doing.viewer, doing.writer, seq, new)
-        return recorded(found, dry_run=query.dry_run)
+        return recorded(doing, found, dry_run=query.dry_run)
 
     return write(request, query, work)

@@ -36,11 +36,15 @@ def render(read: Read, found: list[PositionView]) -> str:
     for position in found:
         rows.setdefault(position.country_name, {})[position.component] = position
     day = read.day.isoformat()
+    asked = read.request.query_params
+    pinned = f"&amp;seq={read.seq}" if {"seq", "known_at"} & set(asked) else ""
+    moment = f"as_of={day}{pinned}"
+    kept = f'<input type="hidden" name="seq" value="{read.seq}">' if pinned else ""
     if rows:
         head = "".join(f'<th scope="col">{each}</th>' for each in components)
         body = "".join(
             f'<tr><th scope="row">{escape(name)}</th>'
-            + "".join(_cell(held.get(component)) for component in components)
+            + "".join(_cell(held.get(component), moment) for component in components)
             + "</tr>"
             for name, held in sorted(rows.items())
         )
@@ -57,15 +61,15 @@ def render(read: Read, found: list[PositionView]) -> str:
         '<title>Coalition commitment tracker</title><link rel="stylesheet" href="/web/tracker.css"></head>'
         "<body><main><h1>Coalition commitment tracker</h1>"
         "<p>What countries say they will, might or will not give to the Ukraine reassurance force.</p>"
-        f'<form><label>As of<input type="date" name="as_of" value="{day}"></label>'
+        f'<form><label>As of<input type="date" name="as_of" value="{day}"></label>{kept}'
         "<button>Show</button></form>"
-        f'{table}<p><a href="/v1/positions?as_of={day}">JSON</a> · '
-        f'<a href="/v1/positions?as_of={day}&amp;format=csv">CSV</a> · <a href="/docs">API</a></p>'
+        f'{table}<p><a href="/v1/positions?{moment}">JSON</a> · '
+        f'<a href="/v1/positions?{moment}&amp;format=csv">CSV</a> · <a href="/docs">API</a></p>'
         "</main></body></html>"
     )
 
 
-def _cell(position: PositionView | None) -> str:
+def _cell(position: PositionView | None, moment: str) -> str:
     if position is None:
         return '<td class="none">none recorded</td>'
     is_refusal = position.kind is Kind.REFUSAL
@@ -83,7 +87,7 @@ def _cell(position: PositionView | None) -> str:
     url = position.source.url or ""
     if url.lower().startswith(("https://", "http://")):
         source = f'<a rel="noopener nofollow" href="{escape(url, quote=True)}">{source}</a>'
-    link = f"/v1/positions/{position.country}/{position.component}"
+    link = f"/v1/positions/{position.country}/{position.component}?{moment}"
     return (
         f'<td><a class="{"refused" if is_refusal else "held"}" href="{link}">{words}</a>'
         f'<span class="marks">{", ".join(marks)}</span>{escape(position.summary)}'

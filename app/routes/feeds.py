@@ -13,7 +13,7 @@ from app.changes import ChangeView, LedgerFilter, changes_after, head_of, newest
 from app.countries import every_country
 from app.db import Database
 from app.deps import base_url, reading
-from app.fields import MAX_SEQ, Number
+from app.fields import DIGITS, MAX_SEQ
 from app.following import Watch, stream
 from app.paging import KnownQuery, NoQuery
 from app.routes.answers import READ, problems
@@ -32,7 +32,7 @@ class FeedQuery(LedgerQuery, KnownQuery):
 class StreamQuery(LedgerQuery, NoQuery):
     """Which entries are followed."""
 
-    after: Annotated[Number, Field(ge=0, le=MAX_SEQ)] | None = Field(
+    after: Annotated[int, Field(ge=0, le=MAX_SEQ), DIGITS] | None = Field(
         default=None, description="Begin after this entry; `Last-Event-ID` wins. Default: the newest."
     )
 

@@ -8,11 +8,12 @@ from sqlmodel import Session
 from app.as_of import PositionFilter, rungs_from
 from app.changes import LedgerFilter
 from app.countries import chosen_countries
-from app.fields import MAX_SEQ, Day, Line, Number
+from app.fields import DIGITS, MAX_SEQ, Day, Line
 from app.paging import NoQuery
 from app.vocabulary import Action, Component, ConditionType, Firmness, Group, Kind, Voice
 
 Code = Annotated[Line, Field(max_length=3)]
+SourceId = Annotated[int, Field(ge=1, le=MAX_SEQ), DIGITS]
 
 
 class FilterQuery(NoQuery):
@@ -37,7 +38,7 @@ class FilterQuery(NoQuery):
     contested: bool | None = Field(default=None, description="Only contested positions, or only others.")
     stale: bool | None = Field(default=None, description="Only those affirmed long ago, or only others.")
     voice: list[Voice] = Field(default=[], description="Repeatable.")
-    source: list[Annotated[Number, Field(ge=1, le=MAX_SEQ)]] = Field(
+    source: Annotated[list[SourceId], Field(max_length=300)] = Field(
         default=[], description="Resting on a source, by its id; repeatable."
     )
     changed_since: Day | None = Field(
@@ -88,7 +89,7 @@ class LedgerQuery(NoQuery):
         default=None, description="Text in summary, quote or speaker, in any case."
     )
     voice: list[Voice] = Field(default=[], description="Repeatable.")
-    source: list[Annotated[Number, Field(ge=1, le=MAX_SEQ)]] = Field(
+    source: Annotated[list[SourceId], Field(max_length=300)] = Field(
         default=[], description="From a source, by its id; repeatable."
     )
     action: list[Action] = Field(default=[], description="Repeatable.")

@@ -10,27 +10,10 @@ from app.db import Database
 from app.errors import Busy, NotFound, every_error
 from app.paging import NoQuery
 from app.routes.answers import problems
-from app.vocabulary import CREDIBILITY, FORCE, OFFERS, REFUSALS, SUPPORT, Word
+from app.vocabulary import CREDIBILITY, FORCE, OFFERS, REFUSALS, SETS, SUPPORT
 
 router = APIRouter(tags=["codebook"])
 health = APIRouter(tags=["operations"])
-
-SETS: dict[str, type[Word]] = {
-    "kinds": vocabulary.Kind,
-    "components": vocabulary.Component,
-    "firmness": vocabulary.Firmness,
-    "voices": vocabulary.Voice,
-    "authorities": vocabulary.Authority,
-    "attributions": vocabulary.Attribution,
-    "conditions": vocabulary.ConditionType,
-    "caveats": vocabulary.CaveatType,
-    "locations": vocabulary.Location,
-    "relations": vocabulary.Relation,
-    "actions": vocabulary.Action,
-    "groups": vocabulary.Group,
-    "reliability": vocabulary.Reliability,
-    "scopes": vocabulary.Scope,
-}
 
 
 class Term(BaseModel):

@@ -30,7 +30,12 @@ BULK_BODY = {
     "required": True,
     "content": {
         JSON: {"schema": {"type": "array", "items": STATEMENT, "minItems": 1, "maxItems": MOST_ROWS}},
-        NDJSON: {"schema": {"type": "string", "description": "One statement a line."}},
+        NDJSON: {
+            "schema": {"type": "string", "description": "One statement a line."},
+            "example": '{"country": "PL", "kind": "troops", "firmness": "considering", '
+            '"stated_on": "2025-03-27", "summary": "It weighs a contribution.", "authority": "ministry", '
+            '"source": {"url": "https://example.org/a", "title": "After the summit"}}\n',
+        },
         CSV: {
             "schema": {"type": "string", "description": f"Columns: {', '.join(COLUMNS)}."},
             "example": "country,kind,firmness,stated_on,summary,authority,source_url,source_title\r\n"
@@ -126,7 +131,7 @@ def create_position(request: Request, new: NewPosition, query: Annotated[WriteQu
 
     def work(doing: Write) -> Answer:
         found = state(doing.session, doing.viewer, doing.writer, new)
-        return recorded(found, dry_run=query.dry_run)
+        return recorded(doing, found, dry_run=query.dry_run)
 
     return write(request, query, work)
 

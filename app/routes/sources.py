@@ -8,7 +8,7 @@ from app.bodies import WriteRoute
 from app.changes import SourceView, source_view, supported_by
 from app.deps import Answer, Read, Write, WriteQuery, reading, write
 from app.export import SOURCES
-from app.fields import MAX_SEQ, Number
+from app.fields import DIGITS, MAX_SEQ
 from app.paging import KnownQuery, Meta, Page, PageQuery, bad_cursor
 from app.recording import post_source
 from app.routes.answers import KEY, LIST, READ_ONE, WRITE
@@ -58,7 +58,7 @@ def _newest(read: Read, query: SourcesQuery) -> int:
 @router.get("/{source_id}", response_model=SourceAnswer, responses=READ_ONE)
 def get_source_by_id(
     request: Request,
-    source_id: Annotated[Number, Path(ge=1, le=MAX_SEQ, description="Id of the source.", examples=[1])],
+    source_id: Annotated[int, Path(ge=1, le=MAX_SEQ, description="Id of the source.", examples=[1]), DIGITS],
     query: Annotated[KnownQuery, Query()],
 ) -> Response:
     """One source, with the live entries that it supports."""

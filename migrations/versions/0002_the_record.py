@@ -10,7 +10,13 @@ from alembic import op
 revision = "0002"
 down_revision = "0001"
 
-RECORDED = ("source", "change", "statement", "statement_relation")
+# Each recorded table, and which of its rows a new one would take the place of.
+RECORDED = {
+    "source": "id = NEW.id",
+    "change": "seq = NEW.seq OR replaces = NEW.replaces",
+    "statement": "seq = NEW.seq",
+    "statement_relation": "seq = NEW.seq AND target_seq = NEW.target_seq AND relation = NEW.relation",
+}
 
 
 def upgrade() -> None:
@@ -129,12 +135,17 @@ def upgrade() -> None:
     )
     op.create_index("line_entry_seq_idx", "line_entry", ["seq"])
     if op.get_bind().dialect.name == "sqlite":
-        for table in RECORDED:
+        for table, same in RECORDED.items():
+            refuse = f"BEGIN SELECT RAISE(ABORT, 'the record is append-only: {table}'); END"
             for event in ("UPDATE", "DELETE"):
                 op.execute(
-                    f"CREATE TRIGGER {table}_refuse_{event.lower()} BEFORE {event} ON {table} "
-                    f"BEGIN SELECT RAISE(ABORT, 'the record is append-only: {table}'); END"
+                    f"CREATE TRIGGER {table}_refuse_{event.lower()} BEFORE {event} ON {table} {refuse}"
                 )
+            # INSERT OR REPLACE deletes without asking the trigger on DELETE.
+            op.execute(
+                f"CREATE TRIGGER {table}_refuse_replace BEFORE INSERT ON {table} "
+                f"WHEN EXISTS (SELECT 1 FROM {table} WHERE {same}) {refuse}"
+            )
     else:
         op.execute(
             "CREATE FUNCTION refuse_rewriting() RETURNS trigger LANGUAGE plpgsql AS $$ "
