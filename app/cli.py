@@ -41,6 +41,11 @@ app.add_typer(questions.app)
 LOCAL = Writer(id="local", name="command line", scope=Scope.CURATE)
 
 
+def progress() -> Progress:
+    """Return a bar that shows how far the work is, where somebody watches."""
+    return Progress(console=say, transient=True, disable=not say.is_terminal)
+
+
 @app.command()
 def serve(
     host: Annotated[str, typer.Option(help="Address to listen on.")] = "127.0.0.1",
@@ -149,7 +154,7 @@ def _import_locally(path: Path, reading: importing.Reading, *, dry_run: bool) ->
     with (
         closing(open_database()) as database,
         database.writing() as session,
-        Progress(console=say, transient=True) as bar,
+        progress() as bar,
     ):
         known = every_country(session).values()
         names = importing.Names((each.code, each.alpha3, each.name) for each in known)
@@ -178,39 +183,41 @@ def _import_remotely(
     except (httpx.InvalidURL, UnicodeEncodeError) as error:
         say.print(f"--url or --key cannot be used: {error}", markup=False)
         raise typer.Exit(2) from None
-    with caller as client, Progress(console=say, transient=True) as bar:
+    with caller as client, progress() as bar:
         task = bar.add_task("Sending", total=3)
         listed = _sent(client.build_request("GET", "/v1/countries", params={"limit": 1000}), client)
         bar.advance(task)
         known = listed.get("items", ())
         names = importing.Names((each["code"], each["alpha3"], each["name"]) for each in known)
         rows = importing.read_file(path, reading, names)
-        unclear = [replace(fault, row=row.number) for row in rows for fault in row.faults]
-        sent = [row for row in rows if row.is_readable]
-        body = "".join(f"{canonical_json(row.body)}\n" for row in sent).encode()
         bar.advance(task)
-        headers = {"Content-Type": bulk.NDJSON}
-        if unclear or dry_run:
-            asked = {"dry_run": "true"}  # also to hear all that is wrong at once
-        else:
-            asked = {}
-            # The same file sent again, after a lost connection, is recorded once.
-            headers["Idempotency-Key"] = hashlib.sha256(body).hexdigest()
-        request = client.build_request(
-            "POST", "/v1/positions/bulk", params=asked, content=body, headers=headers
-        )
-        try:
-            answer = _sent(request, client) if sent else None
-        except Invalid as error:
-            if not unclear:
-                raise Invalid(error.detail, [_in_file(fault, sent) for fault in error.faults]) from None
-            unclear += [_in_file(fault, sent) for fault in error.faults if not _is_told(fault, sent)]
-        if unclear:
-            bad = {fault.row for fault in unclear}
-            unclear.sort(key=lambda fault: fault.row or 0)
-            raise Invalid(f"{len(bad)} of {len(rows)} rows are not valid.", unclear)
+        answer = _send_rows(client, rows, dry_run=dry_run)
         bar.advance(task)
     return bulk.BulkRecorded.model_validate(answer)
+
+
+def _send_rows(client: httpx.Client, rows: list[bulk.Row], *, dry_run: bool) -> Any:
+    """Return what the tracker answers to rows; raise `Invalid` with all that it or the file says is wrong."""
+    faults = [replace(fault, row=row.number) for row in rows for fault in row.faults]
+    readable = [row for row in rows if row.is_readable]
+    body = "".join(f"{canonical_json(row.body)}\n" for row in readable).encode()
+    headers, asked = {"Content-Type": bulk.NDJSON}, {"dry_run": "true"}
+    if not faults and not dry_run:
+        asked = {}
+        # The same file sent again, after a lost connection, is recorded once.
+        headers["Idempotency-Key"] = hashlib.sha256(body).hexdigest()
+    request = client.build_request("POST", "/v1/positions/bulk", params=asked, content=body, headers=headers)
+    try:
+        answer = _sent(request, client) if readable else None
+    except Invalid as error:
+        if not faults:
+            raise Invalid(error.detail, [_in_file(fault, readable) for fault in error.faults]) from None
+        faults += [_in_file(fault, readable) for fault in error.faults if not _is_told(fault, readable)]
+    if faults:
+        bad = len({fault.row for fault in faults})
+        in_order = sorted(faults, key=lambda fault: fault.row or 0)
+        raise Invalid(f"{bad} of {len(rows)} rows are not valid.", in_order)
+    return answer
 
 
 def _is_told(fault: Fault, rows: list[bulk.Row]) -> bool:
@@ -255,8 +262,12 @@ def _list_faults(error: Invalid, reading: importing.Reading) -> None:
     for fault in error.faults:
         column = fault.column or (fault.pointer or "").strip("/")
         table.add_row(str(fault.row or "-"), Text(theirs.get(column, column)), Text(fault.message))
+    if not error.faults:
+        say.print(f"Nothing was recorded. {error.detail}", markup=False)
+        return
     say.print(table)
-    say.print(f"Nothing was recorded: {len(error.faults) or 1} fault(s). {error.detail}", markup=False)
+    count, rows = len(error.faults), len({fault.row for fault in error.faults})
+    say.print(f"Nothing was recorded: {count} fault{'s'[: count > 1]} in {rows} row{'s'[: rows > 1]}.")
 
 
 @app.command(name="verify")
@@ -279,7 +290,7 @@ def verify_record(
         raise typer.Exit(2)
     with closing(open_database()) as database, database.reading() as session:
         total = verify.count_entries(session)
-        with Progress(console=say, transient=True) as bar:
+        with progress() as bar:
             walk = bar.add_task("Verifying", total=total)
             found = verify.verify(session, head=head, progress=lambda more: bar.advance(walk, more))
     if found.finding is not None:

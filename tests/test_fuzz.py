@@ -1,3 +1,5 @@
+import csv
+import io
 import itertools
 import json
 import os
@@ -8,15 +10,21 @@ from dataclasses import dataclass, field
 from datetime import date
 from typing import Any
 
+import hypothesis
+import jsonschema_rs
 import pytest
 import schemathesis
 from fastapi import FastAPI
+from httpx2 import Response
+from hypothesis import strategies as st
 from schemathesis import engine
 from schemathesis.engine import events
 from schemathesis.hooks import unregister
 from starlette.testclient import TestClient
 
 from app.auth import create_key
+from app.bulk import COLUMNS
+from app.changes import head_of
 from app.dates import BadDate, parse_edtf
 from app.db import Database
 from app.main import create_app
@@ -46,12 +54,14 @@ SPEAKERS = itertools.count()
 @dataclass(frozen=True)
 class World:
     tracker: FastAPI
+    database: Database
     key: str
     curator: TestClient
+    promises: dict[tuple[str, ...], Any] = field(default_factory=dict)
 
     def head(self) -> int:
-        seq: int = self.curator.get("/v1/changes?limit=1").json()["meta"]["seq"]
-        return seq
+        with self.database.reading() as session:
+            return head_of(session).seq
 
 
 @pytest.fixture(params=BACKENDS)
@@ -70,7 +80,7 @@ def world(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFacto
         key = create_key(session, "curator", Scope.CURATE)
     with client(tracker, key) as curator:
         record(curator)
-        yield World(tracker, key, curator)
+        yield World(tracker, database, key, curator)
     database.close()
 
 
@@ -319,3 +329,286 @@ def test_the_application_keeps_what_its_document_promises(world: World) -> None:
     assert sum(found.cases.values()) >= 100
     assert found.statuses[201] >= 10
     assert 500 not in found.statuses
+
+
+# Texts that come near to what a table holds, and stray from it.
+CELLS = st.one_of(
+    st.text(max_size=12),
+    st.sampled_from(
+        [
+            *(
+                "",
+                "PL",
+                "ZZ",
+                "troops",
+                "refusal",
+                "support",
+                "planned",
+                "declared",
+                "government",
+                "ministry",
+            ),
+            *(
+                "2025-03-27",
+                "2025-02-30",
+                "../2025",
+                "2025/..",
+                "ceasefire;other:x",
+                "other",
+                ";",
+                ":",
+                "repeats:1",
+            ),
+            *(
+                "clarifies:99999999999999999999",
+                "troops;air",
+                "https://example.org/t",
+                "http://[::1",
+                "1",
+                "1e9",
+            ),
+            *("-1", "0", "9" * 30, "true", "null", "\x00", "\ud7ff", '"', "'", "=1+1", "\r", "\n", "\ufeff"),
+        ]
+    ),
+)
+HEADINGS = st.lists(st.one_of(st.sampled_from(COLUMNS), st.text(max_size=5)), max_size=8)
+JSONS = st.recursive(
+    st.one_of(st.none(), st.booleans(), st.integers(), st.floats(), CELLS),
+    lambda inner: st.one_of(
+        st.lists(inner, max_size=4),
+        st.dictionaries(st.one_of(st.sampled_from(COLUMNS), st.text(max_size=5)), inner, max_size=6),
+    ),
+    max_leaves=12,
+)
+
+
+@st.composite
+def tables(draw: st.DrawFn) -> bytes:
+    out = io.StringIO(newline="")
+    writer = csv.writer(out)
+    writer.writerow(draw(HEADINGS))
+    writer.writerows(draw(st.lists(st.lists(CELLS, max_size=8), max_size=4)))
+    return out.getvalue().encode(draw(st.sampled_from(["utf-8", "utf-8-sig", "utf-16"])))
+
+
+@st.composite
+def lines(draw: st.DrawFn) -> bytes:
+    rows = [json.dumps(row) for row in draw(st.lists(JSONS, max_size=4))]
+    return draw(st.sampled_from(["\n", "\r\n", "\n\n", " ", ","])).join(rows).encode()
+
+
+BULKS = st.one_of(
+    st.tuples(st.just("text/csv"), st.one_of(tables(), st.binary(max_size=60))),
+    st.tuples(st.just("application/x-ndjson"), st.one_of(lines(), st.binary(max_size=60))),
+    st.tuples(st.just("application/json"), st.one_of(lines(), st.binary(max_size=60))),
+)
+
+
+def test_no_text_that_is_sent_as_a_table_does_any_harm(world: World) -> None:
+    answers: Counter[int] = Counter()
+
+    @hypothesis.settings(
+        max_examples=EXAMPLES * 10 or 150, derandomize=not EXAMPLES, database=None, deadline=None
+    )
+    @hypothesis.given(BULKS)
+    def send(bulk: tuple[str, bytes]) -> None:
+        media, content = bulk
+        answer = world.curator.post("/v1/positions/bulk", content=content, headers={"Content-Type": media})
+        answers[answer.status_code] += 1
+
+        assert answer.status_code in (201, 422)
+        promised(world, "/v1/positions/bulk", "post", answer)
+        assert answer.status_code == 201 or answer.json()["errors"]
+
+    send()
+
+    assert answers[422] >= 100
+
+
+def closed(schema: Any) -> Any:
+    """Return a schema by which an object holds what is described and nothing else."""
+    if isinstance(schema, list):
+        return [closed(each) for each in schema]
+    if not isinstance(schema, dict):
+        return schema
+    found = {name: closed(each) for name, each in schema.items()}
+    if "properties" in found and "additionalProperties" not in found:
+        found["additionalProperties"] = False
+    return found
+
+
+def promised(world: World, path: str, method: str, answer: Response) -> None:
+    """Fail unless the document describes an answer: its status, its type, and all that it holds."""
+    media = answer.headers.get("Content-Type", "").partition(";")[0]
+    promise = (path, method, str(answer.status_code), media)
+    if promise not in world.promises:
+        world.promises[promise] = validator(world.tracker.openapi(), *promise)
+    is_json = media in ("application/json", "application/problem+json")
+    faults = world.promises[promise].iter_errors(answer.json()) if is_json else ()
+
+    assert [f"{answer.request.url} {each.instance_path}: {each.message[:300]}" for each in faults] == []
+
+
+def validator(described: dict[str, Any], path: str, method: str, status: str, media: str) -> Any:
+    responses = described["paths"][path][method]["responses"]
+
+    assert status in responses, f"{method} {path} {status}"
+    contents = responses[status].get("content", {"": {}})
+    assert media in contents, f"{method} {path} {status} {media}"
+    whole = {**contents[media].get("schema", {}), "components": described["components"]}
+    return jsonschema_rs.Draft202012Validator(closed(whole), validate_formats=True)
+
+
+def questions(world: World) -> Iterator[tuple[str, str]]:
+    """Yield each path that can be read, and questions that go to it: each of its parameters, each word."""
+    head = world.head()
+    for path, operations in world.tracker.openapi()["paths"].items():
+        if "get" not in operations or path == ENDLESS:
+            continue
+        taken = operations["get"].get("parameters", [])
+        filled = {each["name"]: each["schema"]["examples"][0] for each in taken if each["required"]}
+        needed = "".join(
+            f"&{each['name']}={filled[each['name']]}"
+            for each in taken
+            if each["required"] and each["in"] == "query"
+        )
+        url = path.format(**filled) + "?"
+        asked = {each["name"]: each["schema"] for each in taken if each["in"] == "query"}
+        yield path, url + needed[1:]
+        yield path, f"{url}nonsense=1{needed}"
+        for name, schema in asked.items():
+            yield path, f"{url}{name}=%00{needed}"
+            for word in words(world.tracker.openapi(), schema):
+                yield path, f"{url}{name}={word}{needed}"
+        if "seq" in asked:
+            for seq in range(head + 2):
+                yield path, f"{url}seq={seq}{needed}"
+        if "as_of" in asked:
+            for as_of in ("0001-01-01", "2025-03-26", "2025-03-28", "2025-03-31", "9999-12-31"):
+                yield path, f"{url}as_of={as_of}{needed}"
+        if "known_at" in asked:
+            for known_at in (
+                "0001-01-01T00:00:00Z",
+                "2026-01-01T00:00:00.123456%2B02:00",
+                "9999-12-31T00:00:00Z",
+            ):
+                yield path, f"{url}known_at={known_at}{needed}"
+
+
+def words(described: dict[str, Any], schema: dict[str, Any]) -> list[str]:
+    """Return every word of the closed set that a parameter is of, if it is of one."""
+    inner = [schema, schema.get("items", {}), *schema.get("anyOf", [])]
+    named = [
+        described["components"]["schemas"][each["$ref"].rpartition("/")[2]]
+        for each in inner
+        if "$ref" in each
+    ]
+    found = [word for each in [*inner, *named] for word in each.get("enum", [])]
+    return found + ["true", "false"] * any(each.get("type") == "boolean" for each in inner)
+
+
+MORE = (
+    "/v1/positions?country=PL&country=FR&dates=possible&as_of=2025-03-15",
+    "/v1/positions?limit=1",
+    "/v1/positions?format=csv&excel=1",
+    "/v1/positions/FR/troops?as_of=2025-06-01",
+    "/v1/positions/ZZ/troops",
+    "/v1/positions/PL/tanks",
+    "/v1/countries/FR",
+    "/v1/countries/ZZ",
+    "/v1/countries?q=land&limit=2",
+    "/v1/changes?limit=2&after=1",
+    "/v1/changes/99",
+    "/v1/changes/9",
+    "/v1/changes/x",
+    "/v1/sources/99",
+    "/v1/diff?from=2025-01-01&to=2025-12-31&mode=events",
+    "/v1/diff?from=2025-12-31&to=2025-01-01",
+    "/v1/diff?from=0&to=9&axis=recorded&mode=events",
+    "/v1/diff?from=9&to=0&axis=recorded&limit=2",
+    "/v1/timeline?from=2025-01-01&to=2025-04-30&interval=week",
+    "/v1/timeline?interval=day&from=0001-01-01&to=9999-12-31",
+    "/v1/export/positions.ndjson",
+    "/v1/export/history.ndjson",
+    "/v1/export/changes.ndjson",
+    "/v1/export/sources.ndjson",
+    "/v1/export/positions.pdf",
+    "/problems/busy",
+    "/problems/nothing",
+)
+
+
+def path_of(world: World, url: str) -> str:
+    """Return the path of the document that a URL belongs to: the most literal one."""
+    asked = url.partition("?")[0].split("/")
+
+    def fits(path: str) -> bool:
+        steps = path.split("/")
+        literal = [step.partition("{")[0] for step in steps]
+        return len(steps) == len(asked) and all(map(str.startswith, asked, literal))
+
+    paths: list[str] = list(world.tracker.openapi()["paths"])
+    return min(filter(fits, paths), key=lambda path: path.count("{"))
+
+
+def test_every_answer_to_a_question_is_what_the_document_promises(world: World) -> None:
+    asked = [*questions(world), *((path_of(world, url), url) for url in MORE)]
+    answers: Counter[int] = Counter()
+    for path, url in asked:
+        answer = world.curator.get(url)
+        answers[answer.status_code] += 1
+        promised(world, path, "get", answer)
+        if answer.status_code == 200 and "ETag" in answer.headers:
+            fresh = world.curator.get(url, headers={"If-None-Match": answer.headers["ETag"]})
+            assert (fresh.status_code, fresh.content) == (304, b""), url
+            promised(world, path, "get", fresh)
+
+    assert set(answers) == {200, 404, 422}
+    assert min(answers.values()) >= 5
+    assert answers[200] >= 300
+
+
+def test_every_answer_to_a_write_is_what_the_document_promises(world: World) -> None:
+    new, again = make.body(country="NO"), make.body(country="SE")
+    writes: list[tuple[str, str, Any, int]] = [
+        ("/v1/positions", "/v1/positions?dry_run=1", new, 200),
+        ("/v1/positions", "/v1/positions", new, 201),
+        ("/v1/positions", "/v1/positions", new, 409),
+        ("/v1/positions", "/v1/positions", make.refusal(country="NO", authority="head_of_state"), 201),
+        ("/v1/positions", "/v1/positions", {}, 422),
+        ("/v1/positions/bulk", "/v1/positions/bulk?dry_run=1", [again], 200),
+        ("/v1/positions/bulk", "/v1/positions/bulk", [again], 201),
+        ("/v1/positions/bulk", "/v1/positions/bulk", [again], 422),
+        ("/v1/sources", "/v1/sources?dry_run=1", {"url": "https://example.org/n", "title": "N"}, 200),
+        ("/v1/sources", "/v1/sources", {"url": "https://example.org/n", "title": "N"}, 201),
+        ("/v1/sources", "/v1/sources", {"url": "https://example.org/n"}, 200),
+        ("/v1/changes/{seq}/correction", "/v1/changes/2/correction", correction(location="home"), 201),
+        ("/v1/changes/{seq}/correction", "/v1/changes/2/correction", correction(location="home"), 409),
+        ("/v1/changes/{seq}/correction", "/v1/changes/99/correction", correction(location="home"), 404),
+        (
+            "/v1/changes/{seq}/retraction",
+            "/v1/changes/3/retraction?dry_run=1",
+            {"reason": "Never said."},
+            200,
+        ),
+        ("/v1/changes/{seq}/retraction", "/v1/changes/3/retraction", {"reason": "Never said."}, 201),
+        ("/v1/changes/{seq}/retraction", "/v1/changes/3/retraction", {"reason": "Never said."}, 409),
+    ]
+    for path, url, sent, status in writes:
+        answer = world.curator.post(url, json=sent)
+
+        assert answer.status_code == status, answer.text
+        promised(world, path, "post", answer)
+        for headers, refused in (
+            ({"Authorization": ""}, 401),
+            ({"Content-Type": "text/plain"}, 415),
+            ({"Content-Length": "999999999"}, 413),
+        ):
+            answer = world.curator.post(url, json=sent, headers=headers)
+
+            assert answer.status_code == refused
+            promised(world, path, "post", answer)
+
+
+def correction(**fields: Any) -> dict[str, Any]:
+    return {"reason": "A slip.", "statement": fields}

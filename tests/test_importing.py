@@ -1,4 +1,5 @@
 import json
+import re
 import shutil
 from collections.abc import Iterator
 from pathlib import Path
@@ -10,7 +11,7 @@ from sqlmodel import Session
 
 from app.auth import create_key
 from app.countries import every_country
-from app.db import Database
+from app.db import ROOT, Database
 from app.importing import Names
 from app.settings import Settings
 from app.vocabulary import Scope
@@ -173,7 +174,7 @@ def test_what_is_wrong_is_said_over_http_as_it_is_locally(
     there = coalition(*words, "--url", address, "--key", key, database_url=url, folder=tmp_path)
 
     assert there == here
-    assert [line.split()[:2] for line in faults(there)[1:] if line[:1].isdigit()] == [
+    assert [line.split()[:2] for line in faults(there) if line[:1].isdigit()] == [
         ["4", "Link"],
         ["5", "Am"],
     ]
@@ -209,6 +210,27 @@ def test_what_is_unclear_is_reported_and_never_guessed(
     assert what in outcome.said
     assert column in outcome.said
     assert recorded(url) == []
+
+
+def test_the_example_of_the_documentation_answers_as_it_says(url: str, tmp_path: Path) -> None:
+    page = (ROOT / "docs" / "importing.md").read_text(encoding="utf-8")
+    blocks = re.findall(r"(?ms)^```\w*\n(.*?)^```$", page)
+    table, mapping, first, then, _, again, _ = blocks[1:]
+    mended = table.replace("April 2025", "2025-04").replace("Korea;erwägt?", "South Korea;erwägt")
+    words = sheet(tmp_path, table, mapping)
+    unclear = coalition(*words, database_url=url, folder=tmp_path)
+    sheet(tmp_path, mended, mapping)
+    tried, done, repeated = (
+        coalition(*words, *more, database_url=url, folder=tmp_path) for more in (["--dry-run"], [], [])
+    )
+
+    def shown(block: str) -> str:
+        return " ".join(" ".join(line for line in block.splitlines() if line[:1] != "$").split())
+
+    assert unclear.said == shown(first)
+    assert f"{tried.said} {done.said}" == shown(then)
+    assert repeated.said == shown(again)
+    assert f'"notes": "{recorded(url)[2]["notes"]}"' in page
 
 
 def test_a_table_in_our_columns_needs_no_mapping(url: str, tmp_path: Path) -> None:
@@ -333,6 +355,7 @@ def test_a_command_that_cannot_be_meant_is_refused_in_a_sentence(
     assert "Traceback" not in outcome.err
 
 
+@pytest.mark.parametrize("backend", ["sqlite"], indirect=True)  # no other than the tracker is asked
 def test_a_tracker_that_refuses_the_key_is_quoted(remote: tuple[str, str], url: str, tmp_path: Path) -> None:
     words = small(tmp_path, SMALL + ROW, "--url", remote[0])
     outcome = coalition(*words, database_url=url, folder=tmp_path, COALITION_KEY=f"{remote[1]}0")

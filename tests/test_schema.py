@@ -1,9 +1,8 @@
-import os
+import multiprocessing
 import secrets
-import subprocess
-import sys
 from collections.abc import Iterator
 from contextlib import ExitStack
+from multiprocessing.synchronize import Barrier
 from pathlib import Path
 
 import pytest
@@ -13,7 +12,7 @@ from alembic.runtime.migration import MigrationContext
 from sqlmodel import SQLModel
 from starlette.testclient import TestClient
 
-from app.db import ROOT, Database
+from app.db import Database
 from app.settings import Settings
 from tests import make
 
@@ -108,21 +107,24 @@ def test_migrating_a_current_schema_changes_nothing(database: Database, queries:
     assert [each for each in queries if each.lstrip().upper().startswith(writing)] == []
 
 
+def migrate(url: str, together: Barrier) -> None:
+    database = Database(Settings(database_url=url, _env_file=None))
+    together.wait(timeout=60)
+    database.migrate()
+    database.close()
+
+
 def test_several_processes_may_migrate_at_once(blank: Database) -> None:
     url = blank.url.render_as_string(hide_password=False)
-    runs = [
-        subprocess.Popen(
-            [sys.executable, "-m", "app", "migrate"],
-            cwd=ROOT,
-            env=os.environ | {"TRACKER_DATABASE_URL": url},
-            stderr=subprocess.PIPE,
-            text=True,
-        )
-        for _ in range(3)
-    ]
-    words = [run.communicate()[1] for run in runs]
+    context = multiprocessing.get_context("spawn")
+    together = context.Barrier(3)
+    processes = [context.Process(target=migrate, args=(url, together)) for _ in range(3)]
+    for process in processes:
+        process.start()
+    for process in processes:
+        process.join()
 
-    assert [run.returncode for run in runs] == [0, 0, 0], words
+    assert [process.exitcode for process in processes] == [0, 0, 0]
     assert differences(blank) == []
 
 
