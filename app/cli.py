@@ -2,6 +2,8 @@
 
 import hashlib
 import re
+import signal
+import socket
 import sys
 from contextlib import closing
 from dataclasses import replace
@@ -77,9 +79,20 @@ def serve(
     address = f"http://{host}:{port}"
     say.print(f"Dashboard  {address}/\nAPI docs   {address}/docs\nPositions  {address}/v1/positions")
     say.print("Stop with Ctrl-C.")
-    uvicorn.run(
+    config = uvicorn.Config(
         create_app(configured()), host=host, port=port, log_level="warning", timeout_graceful_shutdown=10
     )
+    # The server raises the signal again when it has stopped in good order: that is no failure.
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))
+    _Server(config).run()
+
+
+class _Server(uvicorn.Server):
+    """A server that lets those who follow the ledger go before it waits for what is still running."""
+
+    async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
+        await self.config.app.state.watch.close()  # type: ignore[union-attr]
+        await super().shutdown(sockets)
 
 
 @app.command()

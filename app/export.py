@@ -124,7 +124,7 @@ POSITIONS: Sequence[Column[PositionView]] = (
     Column("effective_on", "date", "Day from which it counts.", lambda p, _: p.effective_on),
     Column("summary", "string", "What was said, in a sentence.", lambda p, _: p.summary),
     Column("speaker", "string", "Who said it.", lambda p, _: p.speaker),
-    Column("quote", "string", "In whose own words.", lambda p, _: p.quote),
+    Column("quote", "string", "The speaker's words.", lambda p, _: p.quote),
     Column("seq", "integer", "Entry of the ledger.", lambda p, _: p.seq),
     Column("source_id", "integer", "Source.", lambda p, _: p.source.id),
     Column("source_title", "string", "Its title.", lambda p, _: p.source.title),

@@ -24,6 +24,13 @@ class Watch:
         self._followers = 0
         self._moved = asyncio.Condition()
         self._looking: asyncio.Task[None] | None = None
+        self._is_closed = False
+
+    async def close(self) -> None:
+        """Let every follower go: the server is stopping, and each can come back to the next one."""
+        async with self._moved:
+            self._is_closed = True
+            self._moved.notify_all()
 
     async def newer_than(self, seq: int) -> AsyncIterator[int | None]:
         """Yield the newest seq whenever it is above what was yielded last, at first above `seq`.
@@ -34,12 +41,12 @@ class Watch:
         if self._looking is None:
             self._looking = asyncio.create_task(self._look())
         try:
-            while True:
+            while not self._is_closed:
                 try:
                     async with asyncio.timeout(HEARTBEAT), self._moved:
-                        while self._newest <= seq:
+                        while self._newest <= seq and not self._is_closed:
                             await self._moved.wait()
-                        seq = self._newest
+                        seq = max(seq, self._newest)
                 except TimeoutError:
                     yield None
                 else:

@@ -7,6 +7,7 @@ from typing import Any
 
 from fastapi import Depends, FastAPI, Request, Response
 from fastapi.middleware.cors import CORSMiddleware
+from fastapi.middleware.gzip import GZipMiddleware
 from fastapi.staticfiles import StaticFiles
 from fastapi_offline import FastAPIOffline
 
@@ -121,6 +122,8 @@ def create_app(settings: Settings | None = None) -> FastAPI:
             "X-Request-ID",
         ],
     )
+    # Streams of events are left alone: each must leave at once.
+    app.add_middleware(GZipMiddleware, minimum_size=1000, compresslevel=4)
     app.add_middleware(Edge)
     return app
 
