@@ -24,7 +24,7 @@ from app.as_of import viewer
 from app.changes import Writer
 from app.console import configured, open_database, say
 from app.countries import every_country
-from app.db import Database, canonical_json
+from app.db import Database, canonical_json, utc_now
 from app.errors import Fault, Invalid, TrackerError
 from app.main import create_app
 from app.vocabulary import Scope
@@ -328,6 +328,9 @@ def create_key(
         say.print("A name has 1 to 100 printable characters.")
         raise typer.Exit(2)
     expires_on = expires.replace(tzinfo=UTC).date() if expires else None
+    if expires_on is not None and expires_on < utc_now().date():
+        say.print(f"{expires_on} is past: the key would never be good.")
+        raise typer.Exit(2)
     with closing(open_database()) as database, database.writing() as session:
         key = auth.create_key(session, name, scope, expires_on)
     typer.echo(key)

@@ -20,7 +20,7 @@ class Settings(BaseSettings):
     stale_after_days: int = Field(default=180, ge=1)
     """A position last affirmed more than this many days before `as_of` is marked stale."""
 
-    write_wait_seconds: float = Field(default=5.0, gt=0)
+    write_wait_seconds: float = Field(default=15.0, gt=0)
     """How long a write waits for the write lock before it is answered with 503 `busy`."""
 
     body_limit_bytes: int = Field(default=1_048_576, ge=1024)

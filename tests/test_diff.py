@@ -52,12 +52,15 @@ def followed(client: TestClient, page: dict[str, Any]) -> list[Entry]:
 @pytest.fixture
 def spring(contributor: TestClient) -> TestClient:
     """Poland wavers and Italy withdraws: offers on 1 March, a refusal on the 2nd, more on the 3rd."""
-    make.state(contributor, stated_on="2025-03-01")
-    make.state(contributor, stated_on="2025-03-01", country="IT", kind="sea")
-    make.refuse(contributor, stated_on="2025-03-02", refuses=["troops", "air"])
-    make.state(contributor, stated_on="2025-03-03", firmness="committed")
-    make.state(contributor, stated_on="2025-03-03", country="IT", kind="sea", firmness="withdrawn")
-    make.state(contributor, stated_on="2025-03-04", firmness="committed", speaker="Another")
+    bodies = [
+        make.body(stated_on="2025-03-01"),
+        make.body(stated_on="2025-03-01", country="IT", kind="sea"),
+        make.refusal(stated_on="2025-03-02", refuses=["troops", "air"]),
+        make.body(stated_on="2025-03-03", firmness="committed"),
+        make.body(stated_on="2025-03-03", country="IT", kind="sea", firmness="withdrawn"),
+        make.body(stated_on="2025-03-04", firmness="committed", speaker="Another"),
+    ]
+    assert contributor.post("/v1/positions/bulk", json=bodies).json()["count"] == len(bodies)
     return contributor
 
 

@@ -36,6 +36,15 @@ from tests.conftest import BACKENDS, client, empty
 EXAMPLES = int(os.environ.get("TRACKER_FUZZ_EXAMPLES", "0"))
 """Cases for each operation in the long mode; nought asks for the short one."""
 
+FEW = [
+    "/v1/changes/{seq}",
+    "/v1/changes/{seq}/retraction",
+    "/v1/sources/{source_id}",
+    "/v1/vocabulary",
+    "/readyz",
+]
+"""Paths of which the short mode tries every boundary too."""
+
 ENDLESS = "/v1/changes/stream"
 """Never ends: a client in the same process would wait for ever (tests/test_following.py)."""
 
@@ -118,6 +127,15 @@ def text(given: str, *, lines: bool = False) -> str:
     return kept if kept.strip() else "Something."
 
 
+def whole(given: Any) -> Any:
+    """Return a body without 1.0: an integer to JSON Schema, but we take one spelling of a number only."""
+    if isinstance(given, dict):
+        return {name: whole(value) for name, value in given.items()}
+    if isinstance(given, list):
+        return [whole(value) for value in given]
+    return int(given) if isinstance(given, float) and given.is_integer() else given
+
+
 def day(given: str) -> str:
     try:
         return given if parse_edtf(given).latest_on <= date(2026, 1, 1) else chosen(DAYS, given)
@@ -165,6 +183,8 @@ def statement(given: dict[str, Any]) -> dict[str, Any]:
             mended["component"] = chosen(SUPPORT, mended["summary"])
         if kind != "support":
             mended.pop("component", None)
+    # Nobody says the same twice: a duplicate would be refused.
+    mended["speaker"] = f"{mended.get('speaker', 'Speaker')[:150]} {next(SPEAKERS)}"
     if "voice" not in mended:
         mended.setdefault("authority", "ministry")
     for name in ("conditions", "caveats"):
@@ -194,8 +214,7 @@ def body(path: str, given: Any) -> Any:
         case "positions":
             return statement(given)
         case "bulk":
-            # A duplicate would be refused with its row, and there is more than one way to make one.
-            return [statement(row) | {"speaker": f"Speaker {next(SPEAKERS)}"} for row in given]
+            return [statement(row) for row in given]
         case "sources":
             return source(given)
         case "correction":
@@ -248,17 +267,22 @@ def document(tracker: FastAPI) -> dict[str, Any]:
     content = found["paths"]["/v1/positions/bulk"]["post"]["requestBody"]["content"]
     for media in set(content) - {"application/json"}:
         del content[media]
+    # Nor are ten thousand rows recorded at every boundary.
+    del content["application/json"]["schema"]["maxItems"]
     return found
 
 
-def load(world: World, **phases: Any) -> Any:
+def load(world: World) -> Any:
     config = schemathesis.Config.from_dict(
         {
             "seed": 20250327,
             "continue-on-failure": True,
             "auth": {"openapi": {"key": {"bearer": world.key}}},
             "generation": {"max-examples": EXAMPLES or 6, "deterministic": not EXAMPLES},
-            "phases": phases,
+            # Every boundary of every parameter makes thousands of cases: the short mode tries a few paths.
+            "operations": []
+            if EXAMPLES
+            else [{"exclude-path": FEW, "phases": {"coverage": {"enabled": False}}}],
             # 404: a drawn id or code is seldom one that exists. 409: or it is no longer live, or a duplicate.
             "checks": {"positive_data_acceptance": {"expected-statuses": ["2xx", 304, 404, 409]}},
         }
@@ -282,7 +306,7 @@ def mending(world: World) -> Iterator[None]:
         if isinstance(case.query, dict):
             case.query = query(case.operation.path, case.query, world.head())
         if isinstance(case.body, dict | list):
-            case.body = body(case.operation.path, case.body)
+            case.body = body(case.operation.path, whole(case.body))
 
     schemathesis.hook(before_call)
     yield
@@ -322,13 +346,14 @@ def run(schema: Any) -> Run:
 
 @pytest.mark.usefixtures("mending")
 def test_the_application_keeps_what_its_document_promises(world: World) -> None:
-    found = run(load(world, coverage={"enabled": bool(EXAMPLES)}))
+    found = run(load(world))
     print(found.cases, found.statuses)
 
     assert not found.found, "\n\n".join(found.told())
-    assert sum(found.cases.values()) >= 100
-    assert found.statuses[201] >= 10
-    assert 500 not in found.statuses
+    assert sum(found.cases.values()) >= (10_000 if EXAMPLES >= 200 else 300)
+    assert set(found.cases) == {"examples", "coverage", "fuzzing", "stateful"}
+    assert set(found.statuses) <= {200, 201, 304, 401, 404, 405, 406, 409, 415, 422}
+    assert min(found.statuses[200], found.statuses[201], found.statuses[422]) >= 10
 
 
 # Texts that come near to what a table holds, and stray from it.
@@ -455,54 +480,43 @@ def validator(described: dict[str, Any], path: str, method: str, status: str, me
     assert status in responses, f"{method} {path} {status}"
     contents = responses[status].get("content", {"": {}})
     assert media in contents, f"{method} {path} {status} {media}"
-    whole = {**contents[media].get("schema", {}), "components": described["components"]}
-    return jsonschema_rs.Draft202012Validator(closed(whole), validate_formats=True)
+    schema = {**contents[media].get("schema", {}), "components": described["components"]}
+    return jsonschema_rs.Draft202012Validator(closed(schema), validate_formats=True)
 
 
 def questions(world: World) -> Iterator[tuple[str, str]]:
-    """Yield each path that can be read, and questions that go to it: each of its parameters, each word."""
-    head = world.head()
-    for path, operations in world.tracker.openapi()["paths"].items():
+    """Yield each path that can be read, and questions that go to it: each parameter, and each of its words."""
+    described = world.tracker.openapi()
+    for path, operations in described["paths"].items():
         if "get" not in operations or path == ENDLESS:
             continue
         taken = operations["get"].get("parameters", [])
         filled = {each["name"]: each["schema"]["examples"][0] for each in taken if each["required"]}
-        needed = "".join(
-            f"&{each['name']}={filled[each['name']]}"
-            for each in taken
-            if each["required"] and each["in"] == "query"
-        )
-        url = path.format(**filled) + "?"
         asked = {each["name"]: each["schema"] for each in taken if each["in"] == "query"}
-        yield path, url + needed[1:]
-        yield path, f"{url}nonsense=1{needed}"
+        needed = "".join(f"&{name}={filled[name]}" for name in asked if name in filled)
+        url = path.format(**filled) + "?"
+        for given in ("", "&nonsense=1", *(f"&{name}=%00" for name in asked)):
+            yield path, url + needed + given
         for name, schema in asked.items():
-            yield path, f"{url}{name}=%00{needed}"
-            for word in words(world.tracker.openapi(), schema):
-                yield path, f"{url}{name}={word}{needed}"
+            given = [f"&{name}={word}" for word in words(described, schema)]
+            # A list takes all of its words at once.
+            for some in ["".join(given)] if schema.get("type") == "array" else given:
+                yield path, url + needed + some
         if "seq" in asked:
-            for seq in range(head + 2):
-                yield path, f"{url}seq={seq}{needed}"
+            yield from ((path, f"{url}{needed}&seq={seq}") for seq in (0, 3, world.head(), 99))
         if "as_of" in asked:
-            for as_of in ("0001-01-01", "2025-03-26", "2025-03-28", "2025-03-31", "9999-12-31"):
-                yield path, f"{url}as_of={as_of}{needed}"
+            days = ("0001-01-01", "2025-03-26", "2025-03-28", "2025-03-31", "9999-12-31")
+            yield from ((path, f"{url}{needed}&as_of={as_of}") for as_of in days)
         if "known_at" in asked:
-            for known_at in (
-                "0001-01-01T00:00:00Z",
-                "2026-01-01T00:00:00.123456%2B02:00",
-                "9999-12-31T00:00:00Z",
-            ):
-                yield path, f"{url}known_at={known_at}{needed}"
+            instants = ("0001-01-01T00:00:00Z", "2026-01-01T00:00:00.5%2B02:00", "9999-12-31T00:00:00Z")
+            yield from ((path, f"{url}{needed}&known_at={known_at}") for known_at in instants)
 
 
 def words(described: dict[str, Any], schema: dict[str, Any]) -> list[str]:
     """Return every word of the closed set that a parameter is of, if it is of one."""
     inner = [schema, schema.get("items", {}), *schema.get("anyOf", [])]
-    named = [
-        described["components"]["schemas"][each["$ref"].rpartition("/")[2]]
-        for each in inner
-        if "$ref" in each
-    ]
+    schemas = described["components"]["schemas"]
+    named = [schemas[each["$ref"].rpartition("/")[2]] for each in inner if "$ref" in each]
     found = [word for each in [*inner, *named] for word in each.get("enum", [])]
     return found + ["true", "false"] * any(each.get("type") == "boolean" for each in inner)
 
@@ -558,14 +572,14 @@ def test_every_answer_to_a_question_is_what_the_document_promises(world: World) 
         answer = world.curator.get(url)
         answers[answer.status_code] += 1
         promised(world, path, "get", answer)
-        if answer.status_code == 200 and "ETag" in answer.headers:
+        if "as_of" in url and "ETag" in answer.headers:
             fresh = world.curator.get(url, headers={"If-None-Match": answer.headers["ETag"]})
             assert (fresh.status_code, fresh.content) == (304, b""), url
             promised(world, path, "get", fresh)
 
     assert set(answers) == {200, 404, 422}
     assert min(answers.values()) >= 5
-    assert answers[200] >= 300
+    assert answers[200] >= 200
 
 
 def test_every_answer_to_a_write_is_what_the_document_promises(world: World) -> None:

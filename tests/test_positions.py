@@ -20,12 +20,15 @@ def found(client: TestClient, **asked: Any) -> list[str]:
 def coalition(contributor: TestClient) -> TestClient:
     """Five countries: one firm, one vague, one that refuses, one contested, one that supports."""
     ceasefire, mandate = {"type": "ceasefire"}, {"type": "un_mandate"}
-    make.state(contributor, country="FR", firmness="committed", conditions=[ceasefire])
-    make.state(contributor, country="GB", kind="sea", firmness="considering", conditions=[mandate])
-    make.refuse(contributor, country="IT", refuses=["troops", "air"])
-    make.state(contributor, country="PL", authority="head_of_state")
-    make.refuse(contributor, country="PL", firmness="binding")
-    make.state(contributor, country="UA", kind="support", component="bases", firmness="deployed")
+    bodies = [
+        make.body(country="FR", firmness="committed", conditions=[ceasefire]),
+        make.body(country="GB", kind="sea", firmness="considering", conditions=[mandate]),
+        make.refusal(country="IT", refuses=["troops", "air"]),
+        make.body(country="PL", authority="head_of_state"),
+        make.refusal(country="PL", firmness="binding"),
+        make.body(country="UA", kind="support", component="bases", firmness="deployed"),
+    ]
+    assert contributor.post("/v1/positions/bulk", json=bodies).json()["count"] == len(bodies)
     return contributor
 
 

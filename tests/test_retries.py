@@ -62,7 +62,7 @@ def kept_answers(database: Database) -> int:
 
 
 def unnumbered(answer: Any, newest: int) -> Any:
-    """Return an answer without the numbers above `newest`."""
+    """Return an answer without the numbers of entries and sources above `newest`."""
     if isinstance(answer, list):
         return [unnumbered(each, newest) for each in answer]
     if not isinstance(answer, dict):
@@ -74,6 +74,8 @@ def unnumbered(answer: Any, newest: int) -> Any:
         found["seqs"] = [seq for seq in found["seqs"] if seq <= newest]
     if "digest" in found:
         found["digest"] = None
+    if found.get("source") and found["source"]["id"] and found["source"]["id"] > newest:
+        found["source"]["id"] = None
     return found
 
 
