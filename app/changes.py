@@ -288,6 +288,9 @@ def stated_by(
         query = query.where(col(Statement.country_code).in_(countries))
         of_countries = sa.select(col(Statement.seq)).where(col(Statement.country_code).in_(countries))
         related = related.where(col(StatementRelation.seq).in_(of_countries))
+    if where:
+        chosen = sa.select(col(Statement.seq)).join(Change, col(Change.seq) == col(Statement.seq))
+        related = related.where(col(StatementRelation.seq).in_(chosen.where(*where)))
     relations: dict[int, list[StatementRelation]] = {}
     for relation in session.scalars(
         related.order_by(

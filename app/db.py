@@ -28,6 +28,9 @@ ROOT = Path(__file__).resolve().parent.parent
 WRITE_LOCK = 0x7C0A117104  # PostgreSQL advisory lock of everyone who writes to the record
 SERIALISED = "tracker_writing"
 
+READERS = 3
+"""How many readings run at once in a process: more would only slow each other, and the writer, down."""
+
 SQLModel.metadata.naming_convention = {
     "ix": "%(table_name)s_%(column_0_N_name)s_idx",
     "uq": "%(table_name)s_%(column_0_N_name)s_key",
@@ -107,15 +110,27 @@ class Database:
         self.is_embedded = self.url.get_backend_name() == "sqlite"
         self.engine = make_engine(self.url, self.write_wait)
         self._writer = threading.Lock()
+        self._readers = threading.BoundedSemaphore(READERS)
 
     @contextmanager
     def reading(self) -> Iterator[Session]:
-        """Give a session that sees one state of the record throughout."""
+        """Give a session that sees one state of the record throughout.
+
+        Raises `Busy` when its turn does not come in time.
+        """
+        if not self._readers.acquire(timeout=self.write_wait):
+            raise Busy(headers={"Retry-After": "2"})
+        try:
+            with self._reading() as session:
+                yield session
+        finally:
+            self._readers.release()
+
+    def _reading(self) -> Session:
         engine = self.engine
         if not self.is_embedded:
             engine = engine.execution_options(isolation_level="REPEATABLE READ", postgresql_readonly=True)
-        with Session(engine) as session:
-            yield session
+        return Session(engine)
 
     @contextmanager
     def writing(self) -> Iterator[Session]:

@@ -109,7 +109,8 @@ def corrected(left: Stated, given: CorrectedFields) -> NewPosition:
             fields[name] = getattr(row, name)
     if "kind" in changed and given.kind is not row.kind:
         fields |= {"component": None, "refuses": None}
-    if {"authority", "country"} & changed:
+    # With no authority to derive it from, a voice that was given stays.
+    if "authority" in changed or ("country" in changed and row.authority is not None):
         fields["voice"] = None
     if {"source", "source_id"} & changed:
         fields["source_id"] = None

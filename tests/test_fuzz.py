@@ -485,7 +485,7 @@ def validator(described: dict[str, Any], path: str, method: str, status: str, me
 
 
 def questions(world: World) -> Iterator[tuple[str, str]]:
-    """Yield each path that can be read, and questions that go to it: each parameter, and each of its words."""
+    """Yield each path that can be read, with questions to it: each parameter, and each of its words."""
     described = world.tracker.openapi()
     for path, operations in described["paths"].items():
         if "get" not in operations or path == ENDLESS:
@@ -498,9 +498,9 @@ def questions(world: World) -> Iterator[tuple[str, str]]:
         for given in ("", "&nonsense=1", *(f"&{name}=%00" for name in asked)):
             yield path, url + needed + given
         for name, schema in asked.items():
-            given = [f"&{name}={word}" for word in words(described, schema)]
+            each_word = [f"&{name}={word}" for word in words(described, schema)]
             # A list takes all of its words at once.
-            for some in ["".join(given)] if schema.get("type") == "array" else given:
+            for some in ["".join(each_word)] if schema.get("type") == "array" else each_word:
                 yield path, url + needed + some
         if "seq" in asked:
             yield from ((path, f"{url}{needed}&seq={seq}") for seq in (0, 3, world.head(), 99))
