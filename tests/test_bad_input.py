@@ -13,7 +13,8 @@ import sqlalchemy as sa
 from fastapi import FastAPI
 from httpx2 import Response
 from starlette.testclient import TestClient
-from starlette.types import Message, Scope
+from starlette.types import Message
+from starlette.types import Scope as Connection
 
 from app.db import ROOT, Database
 from app.main import create_app
@@ -1353,7 +1354,7 @@ def test_a_body_that_breaks_off_on_its_way_leaves_nothing_behind(world: World) -
         ]
     )
     key = world.contributor.headers["Authorization"].encode()
-    scope: Scope = {
+    scope: Connection = {
         **{"type": "http", "http_version": "1.1", "method": "POST", "scheme": "http", "root_path": ""},
         **{"path": "/v1/positions", "raw_path": b"/v1/positions", "query_string": b""},
         "headers": [
