@@ -3,6 +3,7 @@
 import json
 import sqlite3
 import threading
+import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from datetime import UTC, datetime
@@ -205,7 +206,7 @@ def make_engine(url: URL, write_wait: float = 5.0) -> Engine:
         # Python would begin transactions by itself, and never with the lock that a writer needs.
         connection.isolation_level = None
         connection.execute(f"PRAGMA busy_timeout = {int(write_wait * 1000)}")
-        if connection.execute("PRAGMA journal_mode = WAL").fetchone()[0] not in ("wal", "memory"):
+        if _write_ahead(connection, write_wait) not in ("wal", "memory"):
             # As the driver's own errors, so that it is answered like them.
             raise sqlite3.OperationalError("no write-ahead log can be kept here (a network file system?)")
         connection.execute("PRAGMA synchronous = FULL")  # an acknowledged write survives power loss
@@ -218,3 +219,16 @@ def make_engine(url: URL, write_wait: float = 5.0) -> Engine:
         connection.exec_driver_sql("BEGIN IMMEDIATE" if serialised else "BEGIN")
 
     return engine
+
+
+def _write_ahead(connection: Any, patience: float) -> str:
+    """Ask for a write-ahead log and return the mode; SQLite itself does not wait for others here."""
+    deadline = time.monotonic() + patience
+    while True:
+        try:
+            mode: str = connection.execute("PRAGMA journal_mode = WAL").fetchone()[0]
+            return mode
+        except sqlite3.OperationalError:
+            if time.monotonic() > deadline:
+                raise
+            time.sleep(0.02)

@@ -321,7 +321,7 @@ CURSORS: dict[str, Callable[[str, World], str]] = {
     "in capitals": lambda own, _: own.upper(),
     "with another first character": lambda own, _: chr(ord(own[0]) ^ 1) + own[1:],
     "with another last character": lambda own, _: own[:-1] + ("A" if own[-1] != "A" else "B"),
-    "that goes on from a text": lambda own, _: rewritten(own, "PL"),
+    "that goes on from a text": lambda own, _: rewritten(own, "nowhere"),
     "that goes on from a number": lambda own, _: rewritten(own, 1),
     "that goes on from nothing": lambda own, _: rewritten(own, None),
     "that goes on from nowhere": lambda own, _: rewritten(own),
