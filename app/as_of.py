@@ -1,17 +1,30 @@
 """The coalition as it stood on a day, as known at a moment of our knowledge."""
 
-from collections.abc import Collection, Iterable, Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Collection, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
 from datetime import date, timedelta
 from enum import StrEnum
 from operator import itemgetter
 from typing import Any
 
 from pydantic import Field as Described
-from sqlmodel import Session
+from sqlmodel import Session, col
 
 from app.changes import Head, stated_by
 from app.countries import CountryFacts, country_names
+from app.lines import (
+    Heard,
+    LineKey,
+    Lines,
+    Relations,
+    entries,
+    last_entries,
+    moved_lines,
+    possible_entries,
+    related_lines,
+    relations_of,
+    report_counts,
+)
 from app.positions import (
     Held,
     LineState,
@@ -21,11 +34,8 @@ from app.positions import (
     position_view,
     possible_view,
 )
-from app.statements import Content, Stated, StatementView, statement_view
-from app.vocabulary import FORCE, Component, ConditionType, Firmness, Kind, Relation, Voice, ladder
-
-LineKey = tuple[str, Component]
-"""A line of the record: country and component."""
+from app.statements import Stated, Statement, StatementView, statement_view
+from app.vocabulary import FORCE, Component, ConditionType, Firmness, Kind, Voice, ladder
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,6 +75,10 @@ class PositionFilter:
         country, component = key
         in_country = self.countries is None or country in self.countries
         return in_country and (not self.components or component in self.components)
+
+    def lines(self) -> Lines:
+        """Return the lines that can hold anything that is wanted."""
+        return Lines(self.countries, self.components)
 
     def passes(self, view: PositionView | None) -> bool:
         """Tell whether a position is wanted; no position never is."""
@@ -112,109 +126,191 @@ class Sort(StrEnum):
 
 
 class Known:
-    """The live statements of the record, by line, as known at one seq."""
+    """Lines of the record with what is live in them, as known at one seq.
 
-    def __init__(self, statements: Iterable[Stated], seq: int) -> None:
-        self.lines: dict[LineKey, list[Stated]] = {}
-        self.repeats: dict[int, tuple[Content, ...]] = {}
-        self._live: dict[int, Stated] = {}
-        self._marked: dict[int, Stated] = {}
-        for stated in statements:
-            if stated.is_live(seq):
-                self._place(stated)
+    They may hold no more than it takes to answer for one day: see `known_on`.
+    """
+
+    def __init__(
+        self,
+        heard: Iterable[Heard],
+        relations: Relations,
+        seq: int,
+        uncounted: dict[LineKey, int] | None = None,
+    ) -> None:
+        """`uncounted` tells how many reports a line has beside those in `heard`."""
+        self.seq = seq
+        self.lines: dict[LineKey, list[Heard]] = {}
+        self._relations = relations
+        self._uncounted = uncounted or {}
+        self._later: dict[int, list[Heard]] = {}
+        self._leaving: dict[int, list[Heard]] = {}
+        self._repeated: dict[int, tuple[str, ...]] = {}
+        self._related: set[LineKey] = set()
+        for each in heard:
+            if each.is_live(seq):
+                self.lines.setdefault(each.key, []).append(each)
+            else:
+                self._later.setdefault(each.seq, []).append(each)
+            if each.left_seq is not None:
+                self._leaving.setdefault(each.left_seq, []).append(each)
+            if each.is_related:
+                self._related.add(each.key)
         for line in self.lines.values():
-            line.sort(key=lambda stated: stated.place)
-        self._resolve_repeats()
+            line.sort(key=_place)
 
-    def advance(self, entered: Stated | None, left: Stated | None) -> None:
-        """Move on by one entry of the ledger: `entered` was stated, `left` was replaced by it."""
-        if left is not None:
-            for key in keys_of(left):
-                self.lines[key].remove(left)
-            del self._live[left.chain]
-            self._marked.pop(left.chain, None)
-        if entered is not None:
-            self._place(entered)
-            for key in keys_of(entered):
-                self.lines[key].sort(key=lambda stated: stated.place)
-        self._resolve_repeats()
+    def advance(self, seq: int) -> None:
+        """Move on to entry `seq`, the next one that moves any of these lines."""
+        self.seq = seq
+        self._repeated.clear()
+        for each in self._leaving.get(seq, ()):
+            self.lines[each.key].remove(each)
+        for each in self._later.get(seq, ()):
+            line = self.lines.setdefault(each.key, [])
+            line.append(each)
+            line.sort(key=_place)
 
-    def depending(self, *moved: Stated | None) -> set[LineKey]:
-        """Return the lines whose answer may change when `moved` enter or leave the record."""
-        touched = [*self._marked.values(), *(stated for stated in moved if stated is not None)]
-        return {key for stated in touched for key in keys_of(stated)}
+    def depending(self, seq: int) -> set[LineKey]:
+        """Return the lines whose answer may change with entry `seq`: see `advance`."""
+        moved = {each.key for each in (*self._leaving.get(seq, ()), *self._later.get(seq, ()))}
+        countries = {country for country, _ in moved}
+        return moved | {key for key in self._related if key[0] in countries}
 
-    def _place(self, stated: Stated) -> None:
-        self._live[stated.chain] = stated
-        for key in keys_of(stated):
-            self.lines.setdefault(key, []).append(stated)
-        if any(relation.relation is Relation.REPEATS for relation in stated.relations):
-            self._marked[stated.chain] = stated
-
-    def _resolve_repeats(self) -> None:
-        originals = {each.seq: self._originals(each) for each in self._marked.values()}
-        self.repeats = {
-            seq: tuple(original.content for original in found) for seq, found in originals.items() if found
-        }
-
-    def _originals(self, stated: Stated) -> list[Stated]:
-        """Return the live statements that a marked repeat leads back to; none if it counts by itself.
-
-        What a correction gave to another country or voice is no longer repeated: so a country's
-        answers follow from its own statements, whichever else were read.
-        """
-        found: list[Stated] = []
-        for relation in stated.relations:
-            target = self._live.get(relation.target_chain)
-            if relation.relation is Relation.REPEATS and target is not None and _is_of_same(stated, target):
-                found += self._originals(target) or [target]
+    def repeated(self, stated: Heard) -> tuple[str, ...]:
+        """Return the meanings that a statement repeats; none where it counts by itself."""
+        found = self._repeated.get(stated.seq)
+        if found is None:
+            found = self._repeated[stated.seq] = self._relations.repeated(stated, self.seq)
         return found
+
+    def clarified(self, stated: Heard) -> frozenset[int]:
+        """Return the chains that a statement clarifies."""
+        return self._relations.clarified(stated.seq)
 
     def state(self, key: LineKey, day: date) -> LineState:
         """Return a line as it stands on `day`."""
-        return line_state(key[1], self.lines.get(key, ()), self.repeats, day)
+        return line_state(self.lines.get(key, ()), self, day)
 
     def held(self, key: LineKey, day: date) -> Held | None:
         """Return what a line answers on `day`."""
         return self.state(key, day).held()
 
-    def reports(self, key: LineKey, day: date) -> list[Stated]:
+    def reports(self, key: LineKey, day: date) -> list[Heard]:
         """Return the line's live reports up to `day`, in order."""
         return [
-            stated
-            for stated in self.lines.get(key, ())
-            if stated.voice is Voice.REPORT and stated.effective_on <= day
+            each
+            for each in self.lines.get(key, ())
+            if each.voice == Voice.REPORT and each.effective_on <= day
         ]
 
-    def possible(self, key: LineKey, day: date) -> Iterator[Stated]:
-        """Yield what may hold already on `day` besides what certainly does (DESIGN.md 3.6)."""
+    def count_reports(self, key: LineKey, day: date) -> int:
+        """Return how many reports stand beside the line's position on `day`."""
+        return self._uncounted.get(key, 0) + len(self.reports(key, day))
+
+    def possible(self, key: LineKey, day: date) -> list[Heard]:
+        """Return what may hold already on `day` besides what certainly does (DESIGN.md 3.6)."""
         held = self.held(key, day)
-        for stated in self.lines.get(key, ()):
-            may_hold = (
-                stated.voice is not Voice.REPORT
-                and stated.seq not in self.repeats
-                and stated.row.stated_earliest_on is not None
-                and stated.row.stated_earliest_on <= day < stated.effective_on
-            )
-            if may_hold and (held is None or held.first.content != stated.content):
-                yield stated
+        return [
+            each
+            for each in self.lines.get(key, ())
+            if each.voice != Voice.REPORT
+            and each.starts_on <= day < each.effective_on
+            and not (each.is_related and self.repeated(each))
+            and (held is None or held.first.meaning != each.meaning)
+        ]
 
 
-def _is_of_same(stated: Stated, other: Stated) -> bool:
-    return (stated.row.country_code, stated.voice) == (other.row.country_code, other.voice)
+def _place(stated: Heard) -> tuple[date, bool, int]:
+    return stated.place
 
 
-def keys_of(stated: Stated) -> list[LineKey]:
-    """Return the lines that a statement enters."""
-    return [(stated.row.country_code, component) for component in stated.components]
+def known_record(session: Session, seq: int, countries: Collection[str] | None = None) -> Known:
+    """Return the record as known at `seq`, all of it or that of some countries."""
+    return known_lines(session, seq, Lines(countries))
 
 
-@dataclass(frozen=True, slots=True)
+def known_lines(session: Session, seq: int, lines: Lines, until: date | None = None) -> Known:
+    """Return some lines of the record as known at `seq`, whole or up to the day `until`, inclusive."""
+    heard = entries(session, (seq, seq), lines, until=until)
+    return Known(heard, relations_of(session, heard, seq), seq)
+
+
+def known_between(session: Session, seqs: tuple[int, int], countries: Collection[str] | None) -> list[Known]:
+    """Return, twice, the lines that entries between two seqs move, as known at the first of them.
+
+    Each is fit to advance to the second. `countries` narrows them to some countries, None means all.
+    """
+    moved = moved_lines(session, *seqs, countries)
+    # What moves may be repeated by what stands in another line of its country.
+    keys = moved | related_lines(session, {country for country, _ in moved})
+    lines = Lines(keys=keys) if len(keys) <= FEW_LINES else Lines({country for country, _ in keys})
+    heard = entries(session, seqs, lines)
+    relations = relations_of(session, heard, seqs[1])
+    return [Known(heard, relations, seqs[0]) for _ in range(2)]
+
+
+def known_on(session: Session, moment: Moment, wanted: "PositionFilter", *, possible: bool = False) -> Known:
+    """Return as much of the wanted lines as tells what they hold on the day of `moment`.
+
+    With `possible` they hold what may hold already, too.
+    """
+    seq, lines = moment.head.seq, wanted.lines()
+    day = clamped(moment.as_of, moment.head)
+    heard = last_entries(session, seq, day, lines)
+    if possible:
+        heard += possible_entries(session, seq, moment.as_of, lines)
+    return Known(heard, relations_of(session, heard, seq), seq, report_counts(session, seq, day, lines))
+
+
+def known_over(session: Session, seq: int, first: date, last: date, lines: Lines) -> Known:
+    """Return the lines in which anything counts from a day after `first` up to `last`.
+
+    They hold as much as tells what they answer on each day from `first` to `last`.
+    """
+    spoken = entries(session, (seq, seq), lines, after=first, until=last)
+    reach: dict[LineKey, date] = {}
+    for each in spoken:
+        if each.voice != Voice.REPORT:
+            reach[each.key] = min(each.starts_on, reach.get(each.key, date.max))
+    if len(reach) <= FEW_LINES:
+        lines = Lines(keys=reach.keys())
+    before = last_entries(session, seq, first, lines, reach=reach)
+    heard = [each for each in (*before, *spoken) if each.key in reach]
+    return Known(heard, relations_of(session, heard, seq), seq, report_counts(session, seq, first, lines))
+
+
+FEW_LINES = 100
+"""Up to so many lines are named one by one; of more, all are read."""
+
+
+def clamped(day: date, head: Head) -> date:
+    """Return the last day up to `day` on which anything known at `head` can take effect.
+
+    Nothing counts later than the day on which it was recorded (DESIGN.md 3.1).
+    """
+    return day if head.recorded_at is None else min(day, head.recorded_at.date())
+
+
+@dataclass(slots=True)
 class Viewer:
-    """Turns what lines hold into what clients see."""
+    """Turns what lines hold into what clients see, reading whole statements as they are needed."""
 
+    session: Session
     names: dict[str, str]
     stale_after: timedelta
+    _read: dict[int, Stated] = field(default_factory=dict)
+
+    def load(self, seqs: Iterable[int]) -> None:
+        """Read the statements of these entries at once: they are about to be shown."""
+        wanted = sorted(set(seqs) - self._read.keys())
+        for start in range(0, len(wanted), _TOGETHER):
+            of_these = col(Statement.seq).in_(wanted[start : start + _TOGETHER])
+            self._read |= {each.seq: each for each in stated_by(self.session, wanted[-1], None, of_these)}
+
+    def stated(self, seq: int) -> Stated:
+        """Return a statement, whole."""
+        self.load([seq])
+        return self._read[seq]
 
     def position(self, known: Known, key: LineKey, day: date) -> PositionView | None:
         """Return the certain position of a line on `day`, or None."""
@@ -222,31 +318,37 @@ class Viewer:
 
     def view(self, known: Known, key: LineKey, day: date, held: Held | None) -> PositionView | None:
         """Return the view of what was found to be held in a line on `day`."""
-        return None if held is None else position_view(held, self._shown(known, key, day))
+        return self.seen(key, day, held, known.count_reports(key, day))
+
+    def seen(self, key: LineKey, day: date, held: Held | None, reports: int) -> PositionView | None:
+        """Return the view of what is held in a line on `day`, with so many reports beside it."""
+        if held is None:
+            return None
+        first, *sides = map(self.stated, held.seqs)
+        return position_view(held, first, sides, self._shown(key, day, reports))
 
     def possible(self, known: Known, key: LineKey, day: date) -> list[PositionView]:
         """Return what may hold already on `day`, in the order of the line."""
-        shown = self._shown(known, key, day)
-        return [possible_view(stated, shown) for stated in known.possible(key, day)]
+        shown = self._shown(key, day, known.count_reports(key, day))
+        return [possible_view(self.stated(each.seq), shown) for each in known.possible(key, day)]
 
-    def _shown(self, known: Known, key: LineKey, day: date) -> Shown:
+    def _shown(self, key: LineKey, day: date, reports: int) -> Shown:
         return Shown(
             country_name=self.names[key[0]],
-            component=key[1],
+            component=Component(key[1]),
             day=day,
             stale_after=self.stale_after,
-            reports=len(known.reports(key, day)),
+            reports=reports,
         )
+
+
+_TOGETHER = 10_000
+"""How many statements one query reads at most."""
 
 
 def viewer(session: Session, stale_after_days: int) -> Viewer:
     """Return a viewer that knows the countries' names."""
-    return Viewer(country_names(session), timedelta(days=stale_after_days))
-
-
-def known_record(session: Session, seq: int, countries: Collection[str] | None = None) -> Known:
-    """Return the record as known at `seq`, all of it or that of some countries."""
-    return Known(stated_by(session, seq, countries), seq)
+    return Viewer(session, country_names(session), timedelta(days=stale_after_days))
 
 
 def positions_as_of(
@@ -256,11 +358,13 @@ def positions_as_of(
 
     With `possible`, a line's certain position is followed by what may hold already.
     """
+    held = {key: known.held(key, day) for key in sorted(known.lines) if wanted.wants_line(key)}
+    viewer.load(seq for each in held.values() if each for seq in each.seqs)
+    if possible:
+        viewer.load(each.seq for key in held for each in known.possible(key, day))
     found: list[PositionView] = []
-    for key in sorted(known.lines):
-        if not wanted.wants_line(key):
-            continue
-        certain = viewer.position(known, key, day)
+    for key, each in held.items():
+        certain = viewer.view(known, key, day, each)
         views = [] if certain is None else [certain]
         if possible:
             views += viewer.possible(known, key, day)
@@ -288,9 +392,11 @@ def _sort_value(view: PositionView, name: str) -> Any:
     return list(Firmness).index(view.firmness) if name == "firmness" else getattr(view, name)
 
 
-def report_views(known: Known, key: LineKey, day: date) -> list[StatementView]:
+def report_views(known: Known, viewer: Viewer, key: LineKey, day: date) -> list[StatementView]:
     """Return the reports that stand beside a line's position on `day`, whole, in order."""
-    return [statement_view(stated) for stated in known.reports(key, day)]
+    reports = known.reports(key, day)
+    viewer.load(each.seq for each in reports)
+    return [statement_view(viewer.stated(each.seq)) for each in reports]
 
 
 class CountryView(CountryFacts):
@@ -302,11 +408,12 @@ class CountryView(CountryFacts):
     )
 
 
-def positions_of(known: Known, viewer: Viewer, code: str, day: date) -> dict[Component, PositionView | None]:
+def positions_of(held: Mapping[LineKey, PositionView], code: str) -> dict[Component, PositionView | None]:
     """Return a country's positions by component; the force's own are always there."""
-    found = {}
-    for component in Component:
-        position = viewer.position(known, (code, component), day)
-        if position is not None or component in FORCE:
-            found[component] = position
-    return found
+    found = {component: held.get((code, component)) for component in Component}
+    return {key: view for key, view in found.items() if view is not None or key in FORCE}
+
+
+def by_line(positions: Iterable[PositionView]) -> dict[LineKey, PositionView]:
+    """Return positions by the line that holds each."""
+    return {(view.country, view.component): view for view in positions}

@@ -11,9 +11,9 @@ from typing import Any
 from pydantic import BaseModel, Field, ValidationError
 from sqlmodel import Session
 
-from app.as_of import PositionFilter, Viewer
-from app.changes import Head, Writer, head_of, moves_between, next_instant, stated_by
-from app.diff import DiffEntry, Entry, Mode, diff_knowledge
+from app.as_of import PositionFilter, Viewer, known_between
+from app.changes import Head, Writer, actions_between, head_of, next_instant
+from app.diff import DiffEntry, Mode, diff_knowledge
 from app.errors import Duplicate, Fault, Invalid, faults_of, invalid, refused
 from app.recording import add_statement, not_kept
 from app.statements import NewPosition
@@ -249,11 +249,8 @@ def _in_row(fault: Fault, row: Row) -> Fault:
 
 
 def _diff(session: Session, viewer: Viewer, before: Head, after: Head) -> list[DiffEntry]:
-    moves = moves_between(session, before.seq, after.seq, None)
-    statements = stated_by(session, after.seq, {move.country for move in moves})
-    by_seq = {stated.seq: stated for stated in statements}
-    entries = [Entry(move.seq, move.action, by_seq[move.seq], None) for move in moves]
     assert after.recorded_at is not None
-    today = after.recorded_at.date()
-    span = before.seq, after.seq
-    return diff_knowledge(statements, entries, viewer, span, today, Mode.NET, PositionFilter())
+    span, today = (before.seq, after.seq), after.recorded_at.date()
+    first, last = known_between(session, span, None)
+    actions = actions_between(session, *span)
+    return diff_knowledge(first, last, actions, viewer, span, today, Mode.NET, PositionFilter())

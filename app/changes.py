@@ -5,10 +5,10 @@ lock, so `seq` has no gaps and commits in its own order.
 """
 
 import hashlib
-from collections.abc import Collection, Iterator, Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
-from typing import Any, NamedTuple
+from typing import Any
 
 import sqlalchemy as sa
 from pydantic import BaseModel
@@ -16,13 +16,12 @@ from pydantic import Field as Described
 from sqlalchemy.orm import aliased
 from sqlmodel import Field, Session, SQLModel, col, select
 
-from app.db import TextEnum, UTCDateTime, canonical_json, utc_now
+from app.db import TextEnum, UTCDateTime, canonical_json, insert, utc_now
 from app.errors import NotFound, refused
 from app.fields import MAX_SEQ, Instant, instant_text
+from app.lines import Line, LineEntry, enter_lines, heard_in, leave_lines
 from app.sources import Source, SourceBrief
 from app.statements import (
-    Line,
-    LineEntry,
     Stated,
     Statement,
     StatementRelation,
@@ -173,51 +172,15 @@ def append(
         for relation in relations:
             relation.seq = change.seq
     change.digest = next_digest(head.digest, entry_document(change, statement, relations, source))
-    insert(session, change)
+    insert(session, Change, **change.model_dump())
+    if change.replaces is not None:
+        leave_lines(session, change.replaces, change.seq)
     if draft is not None and statement is not None:
-        insert(session, statement)
+        insert(session, Statement, **statement.model_dump())
         for relation in relations:
-            insert(session, relation)
-        for entry in enter_lines(session, statement, draft.components, change.chain):
-            insert(session, entry)
+            insert(session, StatementRelation, **relation.model_dump())
+        enter_lines(session, heard_in(statement, draft.components, change.chain, relations))
     return Head(change.seq, change.recorded_at, change.digest)
-
-
-def insert(session: Session, row: SQLModel) -> None:
-    """Insert one row at once: the ledger's order of tables is ours, and nothing is read back."""
-    table = sa.inspect(type(row)).local_table
-    session.execute(table.insert(), row.model_dump())
-
-
-# Built once: a bulk request asks it for every row, and building costs more than asking.
-_LINES = sa.select(col(Line.component), col(Line.id)).where(
-    col(Line.country_code) == sa.bindparam("country_code"), col(Line.voice) == sa.bindparam("voice")
-)
-
-
-def enter_lines(
-    session: Session, statement: Statement, components: Sequence[Component], chain: int
-) -> Iterator[LineEntry]:
-    """Yield the places that a statement takes in its lines; a line that is new is made."""
-    asked = {"country_code": statement.country_code, "voice": statement.voice}
-    ids = {row.component: row.id for row in session.execute(_LINES, asked)}
-    for component in components:
-        if component not in ids:
-            ids[component] = (session.exec(select(sa.func.max(Line.id))).one() or 0) + 1
-            line = Line(
-                id=ids[component],
-                country_code=statement.country_code,
-                component=component,
-                voice=statement.voice,
-            )
-            insert(session, line)
-        yield LineEntry(
-            line_id=ids[component],
-            seq=statement.seq,
-            effective_on=statement.effective_on,
-            is_withdrawal=statement.firmness == "withdrawn",
-            chain=chain,
-        )
 
 
 def next_digest(previous: str, document: dict[str, Any]) -> str:
@@ -405,29 +368,11 @@ def count_changes(session: Session, seq: int, wanted: LedgerFilter) -> int:
     return session.exec(query.where(col(Change.seq) <= seq, wanted.condition())).one()
 
 
-class Move(NamedTuple):
-    """An entry that moves a country's statements: one row for each country that it touches."""
-
-    seq: int
-    action: Action
-    replaces: int | None
-    country: str
-
-
-def moves_between(session: Session, after: int, until: int, countries: Collection[str] | None) -> list[Move]:
-    """Return what the entries after `after` and up to `until` move, in order.
-
-    `countries` narrows them to some countries, None means all.
-    """
-    query = (
-        sa.select(col(Change.seq), col(Change.action), col(Change.replaces), col(Statement.country_code))
-        .join(Statement, col(Statement.seq).in_((col(Change.seq), col(Change.replaces))))
-        .where(col(Change.seq) > after, col(Change.seq) <= until)
-        .order_by(col(Change.seq), col(Statement.country_code))
-    )
-    if countries is not None:
-        query = query.where(col(Statement.country_code).in_(countries))
-    return [Move(*row) for row in session.execute(query)]
+def actions_between(session: Session, after: int, until: int) -> dict[int, Action]:
+    """Return what each entry above `after` and up to `until` does, by its seq."""
+    query = sa.select(col(Change.seq), col(Change.action))
+    rows = session.execute(query.where(col(Change.seq) > after, col(Change.seq) <= until))
+    return dict(rows.all())
 
 
 def get_change(session: Session, entry: int, seq: int) -> ChangeView:

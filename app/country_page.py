@@ -5,11 +5,20 @@ from typing import Any
 
 from pydantic import BaseModel, Field
 
-from app.as_of import CountryView, Known, Viewer, positions_of, report_views
+from app.as_of import (
+    CountryView,
+    Known,
+    PositionFilter,
+    Viewer,
+    by_line,
+    positions_as_of,
+    positions_of,
+    report_views,
+)
 from app.countries import CountryFacts
 from app.diff import DiffEntry, events_by_day, steps_by_day
 from app.sources import SourceBrief
-from app.statements import Condition, Stated, StatementView, statement_view
+from app.statements import Condition, StatementView, statement_view
 from app.vocabulary import Component, Voice
 
 
@@ -41,17 +50,16 @@ class CountryPage(CountryView):
 def country_page(known: Known, viewer: Viewer, facts: CountryFacts, day: date) -> dict[str, Any]:
     """Return the fields of `CountryPage` for a country on `day`, statements effective on it included."""
     lines = [(facts.code, component) for component in Component if (facts.code, component) in known.lines]
-    by_now: dict[int, Stated] = {
-        stated.seq: stated for key in lines for stated in known.lines[key] if stated.effective_on <= day
-    }
-    statements = sorted(by_now.values(), key=lambda stated: stated.place)
-    positions = positions_of(known, viewer, facts.code, day)
+    by_now = {each.seq for key in lines for each in known.lines[key] if each.effective_on <= day}
+    viewer.load(by_now)
+    statements = sorted(map(viewer.stated, by_now), key=lambda stated: stated.place)
+    positions = positions_of(by_line(positions_as_of(known, viewer, day, PositionFilter())), facts.code)
     held = [position for position in positions.values() if position is not None]
     sources = {stated.row.source_id: stated.source for stated in statements}
     steps = {
         key[1]: list(events_by_day(known, viewer, key, steps_by_day(known, key, None, day))) for key in lines
     }
-    reports = {key[1]: report_views(known, key, day) for key in lines}
+    reports = {key[1]: report_views(known, viewer, key, day) for key in lines}
     return dict(facts) | {
         "tracked": any(known.lines[key] for key in lines),
         "positions": positions,

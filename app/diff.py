@@ -3,7 +3,7 @@
 Pure: no database, no clock. A line is compared in the fields of `positions.COMPARED`.
 """
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import date, timedelta
 from enum import StrEnum
@@ -12,9 +12,9 @@ from itertools import groupby
 from pydantic import BaseModel
 from pydantic import Field as Described
 
-from app.as_of import Known, LineKey, PositionFilter, Viewer
-from app.positions import COMPARED, Held, LineState, PositionView
-from app.statements import Stated
+from app.as_of import Known, PositionFilter, Viewer
+from app.lines import LineKey
+from app.positions import COMPARED, Held, LineState, PositionView, compared
 from app.vocabulary import Action, Component, Word
 
 
@@ -81,9 +81,7 @@ class Step:
 
 def differs(before: Held | None, after: Held | None) -> bool:
     """Tell whether two answers of a line differ in a compared field."""
-    if before is None or after is None:
-        return before is not after
-    return before.compared() != after.compared()
+    return before is not after if before is None else before.differs(after)
 
 
 def is_affirmed(before: Held | None, after: Held | None) -> bool:
@@ -102,7 +100,7 @@ def steps_by_day(known: Known, key: LineKey, after: date | None, until: date) ->
     A step's seqs are the statements of its day whose hearing, one by one in the line's order,
     changed the answer.
     """
-    state = LineState(key[1])
+    state = LineState(known)
     for day, of_day in groupby(known.lines.get(key, ()), key=lambda stated: stated.effective_on):
         if day > until:
             break
@@ -110,7 +108,7 @@ def steps_by_day(known: Known, key: LineKey, after: date | None, until: date) ->
         changing: list[int] = []
         affirming: list[int] = []
         for stated in of_day:
-            state.hear(stated, known.repeats.get(stated.seq, ()))
+            state.hear(stated)
             was, now = now, state.held()
             if differs(was, now):
                 changing.append(stated.seq)
@@ -163,15 +161,15 @@ def entry_of(
     elif after is None:
         op = Op.REMOVED
     fields: dict[str, tuple[object, object]] = {}
-    if op is Op.CHANGED and step.before and step.after:
-        old, new = step.before.compared(), step.after.compared()
+    if op is Op.CHANGED and before is not None and after is not None:
+        old, new = compared(before), compared(after)
         fields = {
             name: (getattr(before, name), getattr(after, name)) for name in COMPARED if old[name] != new[name]
         }
     return DiffEntry(
         op=op,
         country=key[0],
-        component=key[1],
+        component=Component(key[1]),
         cause=step.cause,
         on=step.at if is_event and isinstance(step.at, date) else None,
         seq=step.at if is_event and isinstance(step.at, int) else None,
@@ -205,20 +203,34 @@ def diff_days(
     forward order. Sorted by country, component, day.
     """
     first, last = min(since, until), max(since, until)
+    steps = {
+        key: list(steps_by_day(known, key, first, last))
+        for key in sorted(known.lines)
+        if wanted.wants_line(key)
+    }
     found: list[DiffEntry] = []
-    for key in sorted(known.lines):
-        if not wanted.wants_line(key):
-            continue
-        steps = list(steps_by_day(known, key, first, last))
-        if mode is Mode.EVENTS:
-            found += events_by_day(known, viewer, key, steps)
-        elif step := net(steps, known.held(key, first), known.held(key, last)):
+    if mode is Mode.EVENTS:
+        viewer.load(_shown(step for each in steps.values() for step in each))
+        for key, each in steps.items():
+            found += events_by_day(known, viewer, key, each)
+    else:
+        ends = {
+            key: step
+            for key, each in steps.items()
+            if (step := net(each, known.held(key, first), known.held(key, last)))
+        }
+        viewer.load(_shown(ends.values()))
+        for key, step in ends.items():
             before = viewer.view(known, key, first, step.before)
             after = viewer.view(known, key, last, step.after)
             found.append(entry_of(step, key, before, after, is_event=False))
     if since > until:
         found = [inverse(entry) for entry in found]
     return [entry for entry in found if wanted.passes(entry.before) or wanted.passes(entry.after)]
+
+
+def _shown(steps: Iterable[Step]) -> Iterator[int]:
+    return (seq for step in steps for held in (step.before, step.after) if held for seq in held.seqs)
 
 
 def events_by_day(known: Known, viewer: Viewer, key: LineKey, steps: Iterable[Step]) -> Iterator[DiffEntry]:
@@ -231,19 +243,10 @@ def events_by_day(known: Known, viewer: Viewer, key: LineKey, steps: Iterable[St
         yield entry_of(step, key, before, after, is_event=True)
 
 
-@dataclass(frozen=True, slots=True)
-class Entry:
-    """A ledger entry, as far as it moves statements."""
-
-    seq: int
-    action: Action
-    entered: Stated | None
-    left: Stated | None
-
-
 def diff_knowledge(
-    statements: Sequence[Stated],
-    entries: Sequence[Entry],
+    first: Known,
+    last: Known,
+    actions: Mapping[int, Action],
     viewer: Viewer,
     span: tuple[int, int],
     day: date,
@@ -252,36 +255,45 @@ def diff_knowledge(
 ) -> list[DiffEntry]:
     """Return what differs between what we knew at the two seqs of `span` of the positions on `day`.
 
-    `entries` are those after the lower and up to the higher seq, in order; `statements` are all
-    those, recorded by the higher seq, of every country that they touch. A reversed span gives the
-    inverse of the forward diff; events need the forward order. Sorted by country, component, seq.
+    `first` and `last` are the same lines as known at the lower seq, fit to advance to the higher;
+    `actions` are the entries between that move any of them. A reversed span gives the inverse of
+    the forward diff; events need the forward order. Sorted by country, component, seq.
     """
-    first, last = Known(statements, min(span)), Known(statements, min(span))
     steps: dict[LineKey, list[Step]] = {}
-    events: dict[LineKey, list[DiffEntry]] = {}
-    for entry in entries:
-        keys = sorted(filter(wanted.wants_line, last.depending(entry.entered, entry.left)))
-        held = {key: last.held(key, day) for key in keys}
-        shown = {key: viewer.view(last, key, day, held[key]) for key in keys if mode is Mode.EVENTS}
-        last.advance(entry.entered, entry.left)
+    reports: dict[tuple[LineKey, date | int], tuple[int, int]] = {}
+    now: dict[LineKey, Held | None] = {}
+    for seq in sorted(actions):
+        keys = sorted(filter(wanted.wants_line, last.depending(seq)))
+        held = {key: now[key] if key in now else last.held(key, day) for key in keys}
+        beside = {key: last.count_reports(key, day) for key in keys if mode is Mode.EVENTS}
+        last.advance(seq)
         for key in keys:
-            step = step_of_entry(held[key], last.held(key, day), entry.seq, entry.action)
-            if step is None:
-                continue
-            steps.setdefault(key, []).append(step)
-            if mode is Mode.EVENTS:
-                after = viewer.view(last, key, day, step.after)
-                event = entry_of(step, key, shown[key], after, is_event=True)
-                events.setdefault(key, []).append(event)
+            now[key] = last.held(key, day)
+            step = step_of_entry(held[key], now[key], seq, actions[seq])
+            if step is not None:
+                steps.setdefault(key, []).append(step)
+            if step is not None and mode is Mode.EVENTS:
+                reports[key, seq] = beside[key], last.count_reports(key, day)
+    found: list[DiffEntry] = []
     if mode is Mode.EVENTS:
-        found = [event for key in sorted(events) for event in events[key]]
-    else:
-        found = []
+        viewer.load(_shown(step for each in steps.values() for step in each))
         for key in sorted(steps):
-            if step := net(steps[key], first.held(key, day), last.held(key, day)):
-                before = viewer.view(first, key, day, step.before)
-                after = viewer.view(last, key, day, step.after)
-                found.append(entry_of(step, key, before, after, is_event=False))
+            for step in steps[key]:
+                fewer, more = reports[key, step.at]
+                before = viewer.seen(key, day, step.before, fewer)
+                after = viewer.seen(key, day, step.after, more)
+                found.append(entry_of(step, key, before, after, is_event=True))
+    else:
+        ends = {
+            key: step
+            for key in sorted(steps)
+            if (step := net(steps[key], first.held(key, day), last.held(key, day)))
+        }
+        viewer.load(_shown(ends.values()))
+        for key, step in ends.items():
+            before = viewer.view(first, key, day, step.before)
+            after = viewer.view(last, key, day, step.after)
+            found.append(entry_of(step, key, before, after, is_event=False))
     if span[0] > span[1]:
         found = [inverse(entry) for entry in found]
     return [entry for entry in found if wanted.passes(entry.before) or wanted.passes(entry.after)]

@@ -24,7 +24,8 @@ from app.countries import Country, find_code
 from app.dates import parse_edtf
 from app.errors import Duplicate, Fault, Invalid, invalid
 from app.fields import canonical_url
-from app.sources import NewSource, Source, find_source, source_brief
+from app.lines import Lines, entries, heard_in, relations_of
+from app.sources import NewSource, Source, find_source
 from app.statements import (
     CorrectedFields,
     NewCaveat,
@@ -341,7 +342,7 @@ def _relations(
                 message = "That statement repeats this one; mark one of the two only."
                 faults.append(Fault("circular", message, pointer))
         found[given.seq, given.relation] = StatementRelation(
-            seq=0, target_seq=given.seq, relation=given.relation, target_chain=chain
+            seq=head.seq + 1, target_seq=given.seq, relation=given.relation, target_chain=chain
         )
     return tuple(found.values())
 
@@ -366,24 +367,17 @@ def _refuse_to_end_offers(session: Session, head: Head, draft: Draft, left: Stat
     refusal counts (DESIGN.md 5, POST body).
     """
     statement, day = draft.statement, draft.statement.effective_on
-    now = Known(stated_by(session, head.seq, {statement.country_code}), head.seq)
-    then = Known(stated_by(session, head.seq, {statement.country_code}), head.seq)
-    now.advance(None, left)
-    then.advance(
-        Stated(
-            seq=statement.seq,
-            chain=left.chain if left else statement.seq,
-            replaced_by=None,
-            row=statement,
-            source=source_brief(draft.source),
-            relations=draft.relations,
-        ),
-        left,
-    )
+    keys = [(statement.country_code, component) for component in draft.components]
+    standing = entries(session, (head.seq, head.seq), Lines(keys=keys), until=day)
+    standing = [each for each in standing if left is None or each.seq != left.seq]
+    chain = left.chain if left else statement.seq
+    entering = heard_in(statement, draft.components, chain, draft.relations)
+    relations = relations_of(session, standing, head.seq, draft.relations)
+    now = Known(standing, relations.with_live(chain, ()), head.seq)
+    then = Known([*standing, *entering], relations.with_live(chain, entering[:1]), head.seq + 1)
     ended = [
         component
-        for component in draft.components
-        for key in [(statement.country_code, component)]
+        for component, key in zip(draft.components, keys, strict=True)
         if now.state(key, day).offers(statement.voice) - then.state(key, day).offers(statement.voice)
     ]
     if ended:

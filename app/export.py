@@ -374,6 +374,7 @@ def history_rows(known: Known, viewer: Viewer, until: date, wanted: PositionFilt
         if not wanted.wants_line(key):
             continue
         steps = [each for each in steps_by_day(known, key, None, until) if not each.is_affirmation]
+        viewer.load(seq for step in steps if step.after for seq in step.after.seqs)
         for step, following in zip_longest(steps, steps[1:]):
             if step.after is None:
                 continue

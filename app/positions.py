@@ -6,22 +6,23 @@ The rules are here and pure: statements in, position out, no database and no clo
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 from datetime import date, timedelta
-from typing import Literal
+from typing import Literal, Protocol
 
 from pydantic import BaseModel
 from pydantic import Field as Described
 
+from app.lines import Heard
 from app.sources import SourceBrief
 from app.statements import (
     Caveat,
     Condition,
-    Content,
     Quantity,
     Stated,
     StatementView,
     statement_view,
+    types_of,
 )
-from app.vocabulary import Component, Firmness, Kind, Location, Relation, Voice
+from app.vocabulary import Component, Firmness, Kind, Location, Voice
 
 COMPARED = (
     "kind",
@@ -40,104 +41,111 @@ COMPARED = (
 class Held:
     """What a line answers on a day: the run in force, and who says otherwise."""
 
-    first: Stated
+    first: Heard
     """The statement with which the run began: the one that is shown."""
-    word: Stated
+    word: Heard
     """The latest statement of the run that is no repeat."""
     last_affirmed_on: date
     affirmations: int
-    sides: tuple[Stated, ...]
+    sides: tuple[Heard, ...]
 
     @property
     def since(self) -> date:
         """Day on which the run began."""
         return self.first.effective_on
 
-    def compared(self) -> dict[str, object]:
-        """Return the values of `COMPARED`, in a form in which equal means the same."""
-        content = self.first.content
-        values = (
-            content.kind,
-            content.firmness,
-            content.conditions,
-            content.caveats,
-            content.location,
-            content.quantity,
-            self.first.voice,
-            bool(self.sides),
-        )
-        return dict(zip(COMPARED, values, strict=True))
+    @property
+    def seqs(self) -> list[int]:
+        """Entries that are shown of it."""
+        return [self.first.seq, *(side.seq for side in self.sides)]
+
+    def differs(self, other: "Held | None") -> bool:
+        """Tell whether another answer differs in any field of `COMPARED`."""
+        if other is None:
+            return True
+        ours = (self.first.meaning, self.first.voice, bool(self.sides))
+        return ours != (other.first.meaning, other.first.voice, bool(other.sides))
+
+
+class Marks(Protocol):
+    """What is known of a statement's relations to others."""
+
+    def repeated(self, stated: Heard) -> tuple[str, ...]:
+        """Return the meanings that it repeats; none where it counts by itself."""
+
+    def clarified(self, stated: Heard) -> frozenset[int]:
+        """Return the chains that it clarifies."""
 
 
 @dataclass(slots=True)
 class _Speaker:
     """One voice of a line, as far as it has spoken."""
 
+    marks: Marks
     has_spoken: bool = False
-    first: Stated | None = None
-    word: Stated | None = None
+    first: Heard | None = None
+    word: Heard | None = None
     last_affirmed_on: date = date.min
     affirmations: int = 0
-    said: list[Stated] = field(default_factory=list)
+    said: list[Heard] = field(default_factory=list)
     """Its statements so far that are neither repeats nor withdrawals, in order."""
 
-    def hear(self, stated: Stated, repeated: tuple[Content, ...], component: Component) -> None:
+    def hear(self, stated: Heard) -> None:
         self.has_spoken = True
+        repeated = self.marks.repeated(stated) if stated.is_related else ()
         if repeated:
             # Words that take something back affirm nothing, whatever they are marked as.
-            if self.first is not None and self.first.content in repeated and not stated.is_withdrawal:
+            if self.first is not None and self.first.meaning in repeated and not stated.is_withdrawal:
                 self._affirm(stated)
         elif stated.is_withdrawal:
             if self.word is not None and self.word.is_refusal == stated.is_refusal:
                 self.first = self.word = None
         else:
             self.said.append(stated)
-            same = self.first is not None and self.first.content == stated.content
+            same = self.first is not None and self.first.meaning == stated.meaning
             # In `other` equal words may mean different things: only a marked repeat affirms there.
-            if same and component is not Component.OTHER:
+            if same and stated.component != Component.OTHER:
                 self._affirm(stated)
             else:
                 self.first, self.affirmations = stated, 0
                 self.last_affirmed_on = stated.effective_on
             self.word = stated
 
-    def _affirm(self, stated: Stated) -> None:
+    def _affirm(self, stated: Heard) -> None:
         self.affirmations += 1
         self.last_affirmed_on = stated.effective_on
 
-    def contradictions(self, word: Stated) -> list[Stated]:
+    def contradictions(self, word: Heard) -> list[Heard]:
         """Return its own statements that contest its word (DESIGN.md 3.5)."""
         found = []
         for other in reversed(self.said):
             if other.effective_on < word.starts_on:
                 break
-            differs = (other.content.kind, other.content.firmness) != (
-                word.content.kind,
-                word.content.firmness,
-            )
-            if differs and not (clarifies(word, other) or clarifies(other, word)):
+            if other.stance != word.stance and not (
+                self._clarifies(word, other) or self._clarifies(other, word)
+            ):
                 found.append(other)
         return found
 
+    def _clarifies(self, stated: Heard, other: Heard) -> bool:
+        return stated.is_related and other.chain in self.marks.clarified(stated)
 
-@dataclass(slots=True)
+
 class LineState:
-    """A line as far as its statements have been heard; hear them in the order of `Stated.place`."""
+    """A line as far as its statements have been heard; hear them in the order of `Heard.place`."""
 
-    component: Component
-    _government: _Speaker = field(default_factory=_Speaker)
-    _head_of_state: _Speaker = field(default_factory=_Speaker)
+    __slots__ = ("_government", "_head_of_state")
 
-    def hear(self, stated: Stated, repeated: tuple[Content, ...]) -> None:
-        """Take in the next statement; `repeated` are the contents that it repeats (DESIGN.md 3.4).
+    def __init__(self, marks: Marks) -> None:
+        self._government = _Speaker(marks)
+        self._head_of_state = _Speaker(marks)
 
-        `repeated` is empty for a statement that is no marked repeat, or whose targets are gone.
-        Reports are not heard: they never set a position.
-        """
-        if stated.voice is Voice.GOVERNMENT:
-            self._government.hear(stated, repeated, self.component)
-        elif stated.voice is Voice.HEAD_OF_STATE:
-            self._head_of_state.hear(stated, repeated, self.component)
+    def hear(self, stated: Heard) -> None:
+        """Take in the next statement. Reports are not heard: they never set a position."""
+        if stated.voice == Voice.GOVERNMENT:
+            self._government.hear(stated)
+        elif stated.voice == Voice.HEAD_OF_STATE:
+            self._head_of_state.hear(stated)
 
     def held(self) -> Held | None:
         """Return the position after what was heard, or None where nobody holds any (DESIGN.md 3.3)."""
@@ -157,35 +165,24 @@ class LineState:
             sides=tuple(sorted(sides, key=lambda side: side.place)),
         )
 
-    def offers(self, voice: Voice) -> set[str]:
+    def offers(self, voice: str) -> set[str]:
         """Return which of the line's offers stand: its position, the word of `voice`, or both."""
-        speaker = self._head_of_state if voice is Voice.HEAD_OF_STATE else self._government
+        speaker = self._head_of_state if voice == Voice.HEAD_OF_STATE else self._government
         held = self.held()
         standing = {"position": held and held.word, "word": speaker.word}
         return {name for name, word in standing.items() if word and not word.is_refusal}
 
 
-def clarifies(stated: Stated, other: Stated) -> bool:
-    """Tell whether `stated` is marked as clarifying `other`, corrections of it included."""
-    return any(
-        relation.relation is Relation.CLARIFIES and relation.target_chain == other.chain
-        for relation in stated.relations
-    )
-
-
-def line_state(
-    component: Component, line: Iterable[Stated], repeats: dict[int, tuple[Content, ...]], day: date
-) -> LineState:
+def line_state(line: Iterable[Heard], marks: Marks, day: date) -> LineState:
     """Return a line as it stands on `day`, statements effective on it included.
 
-    `line` is in the order of `Stated.place`; `repeats` gives the contents that marked repeats
-    with live targets repeat, by seq.
+    `line` is in the order of `Heard.place`.
     """
-    state = LineState(component)
+    state = LineState(marks)
     for stated in line:
         if stated.effective_on > day:
             break
-        state.hear(stated, repeats.get(stated.seq, ()))
+        state.hear(stated)
     return state
 
 
@@ -231,17 +228,33 @@ class Shown:
     reports: int
 
 
-def position_view(held: Held, shown: Shown) -> PositionView:
-    """Return a certain position as clients see it."""
+def compared(view: PositionView) -> dict[str, object]:
+    """Return the values of `COMPARED`, in a form in which equal means the same."""
+    quantity = view.quantity and (view.quantity.min, view.quantity.max, view.quantity.unit)
+    values = (
+        view.kind,
+        view.firmness,
+        types_of([each.model_dump() for each in view.conditions]),
+        types_of([each.model_dump() for each in view.caveats]),
+        view.location,
+        None if quantity == (None, None, None) else quantity,
+        view.voice,
+        view.contested,
+    )
+    return dict(zip(COMPARED, values, strict=True))
+
+
+def position_view(held: Held, first: Stated, sides: Iterable[Stated], shown: Shown) -> PositionView:
+    """Return a certain position as clients see it; `first` and `sides` are those of `held`, whole."""
     return _view(
-        held.first,
+        first,
         shown,
         since=held.since,
         last_affirmed_on=held.last_affirmed_on,
         affirmations=held.affirmations,
         stale=shown.day - held.last_affirmed_on > shown.stale_after,
         certainty="certain",
-        sides=[statement_view(side) for side in held.sides],
+        sides=[statement_view(side) for side in sides],
     )
 
 

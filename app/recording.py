@@ -11,7 +11,7 @@ from typing import Annotated
 from pydantic import BaseModel, ConfigDict, Field
 from sqlmodel import Session, col
 
-from app.as_of import Known, PositionFilter, Viewer, keys_of
+from app.as_of import PositionFilter, Viewer, known_between
 from app.changes import (
     Change,
     ChangeView,
@@ -24,10 +24,11 @@ from app.changes import (
     next_instant,
     stated_by,
 )
-from app.diff import DiffEntry, Entry, Mode, diff_knowledge
+from app.diff import DiffEntry, Mode, diff_knowledge
 from app.drafts import corrected, draft_of, make_source, refuse_duplicate, source_faults
 from app.errors import Forbidden, NotLive, invalid, refused
 from app.fields import Text
+from app.lines import moved_lines
 from app.positions import PositionView
 from app.sources import NewSource, Source, SourceBrief, find_source
 from app.statements import (
@@ -113,7 +114,7 @@ def correct(session: Session, viewer: Viewer, writer: Writer, entry: int, correc
     draft = draft_of(session, head, recorded_at, writer, body, left)
     change = _change(Action.CORRECT, writer, recorded_at, correction.reason, left)
     after = append(session, head, change, draft)
-    return _answer(session, viewer, head, after, left)
+    return _answer(session, viewer, head, after)
 
 
 def retract(session: Session, viewer: Viewer, writer: Writer, entry: int, retraction: Retraction) -> Recorded:
@@ -125,7 +126,7 @@ def retract(session: Session, viewer: Viewer, writer: Writer, entry: int, retrac
     left = _live_entry(session, head, writer, entry)
     change = _change(Action.RETRACT, writer, next_instant(head), retraction.reason, left)
     after = append(session, head, change, None)
-    return _answer(session, viewer, head, after, left)
+    return _answer(session, viewer, head, after)
 
 
 @dataclass(frozen=True, slots=True)
@@ -232,30 +233,17 @@ def _live_entry(session: Session, head: Head, writer: Writer, entry: int) -> Sta
     return stated_by(session, head.seq, None, col(Statement.seq) == entry)[0]
 
 
-def _answer(
-    session: Session, viewer: Viewer, before: Head, after: Head, left: Stated | None = None
-) -> Recorded:
+def _answer(session: Session, viewer: Viewer, before: Head, after: Head) -> Recorded:
     change = session.get_one(Change, after.seq)
-    entered = next(iter(stated_by(session, after.seq, None, col(Statement.seq) == after.seq)), None)
-    moved = [stated for stated in (entered, left) if stated is not None]
-    countries = {stated.row.country_code for stated in moved}
-    statements = stated_by(session, after.seq, countries)
-    by_seq = {stated.seq: stated for stated in statements}
-    entry = Entry(after.seq, change.action, by_seq.get(after.seq), by_seq[left.seq] if left else None)
     assert after.recorded_at is not None
-    today = after.recorded_at.date()
-    known = Known(statements, after.seq)
-    touched = sorted({key for stated in moved for key in keys_of(stated)})
+    span, today = (before.seq, after.seq), after.recorded_at.date()
+    first, last = known_between(session, span, None)
+    touched = moved_lines(session, *span, None)
+    diff = diff_knowledge(
+        first, last, {after.seq: change.action}, viewer, span, today, Mode.NET, PositionFilter()
+    )
     return Recorded(
         change=change_views(session, [change], after.seq)[0],
-        positions=[view for key in touched if (view := viewer.position(known, key, today))],
-        diff=diff_knowledge(
-            statements,
-            [entry],
-            viewer,
-            (before.seq, after.seq),
-            today,
-            Mode.NET,
-            PositionFilter(),
-        ),
+        positions=[view for key in sorted(touched) if (view := viewer.position(last, key, today))],
+        diff=diff,
     )

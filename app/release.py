@@ -16,7 +16,7 @@ from typing import Any
 from pydantic import BaseModel
 from sqlmodel import Session
 
-from app.as_of import PositionFilter, Viewer, known_record, positions_as_of
+from app.as_of import Moment, PositionFilter, Viewer, known_on, known_record, positions_as_of
 from app.changes import Head, LedgerFilter, changes_after, source_view, supported_by
 from app.countries import country_names, every_country
 from app.export import TABLES, csv_lines, datapackage, history_rows, ndjson_lines
@@ -112,11 +112,17 @@ def table_rows(session: Session, table: str, head: Head, day: date) -> Iterable[
         found = sources_up_to(session, int(newest_source_id(session, head.seq)))
         supported = supported_by(session, head.seq, None)
         return [source_view(source, supported.get(source.id, [])) for source in found]
-    known = known_record(session, head.seq)
-    viewer = Viewer(country_names(session), STALE_AFTER)
+    viewer = Viewer(session, country_names(session), STALE_AFTER)
     if table == "history":
-        return history_rows(known, viewer, day, PositionFilter())
+        return _history(viewer, head, day)
+    known = known_on(session, Moment(day, head), PositionFilter())
     return positions_as_of(known, viewer, day, PositionFilter())
+
+
+def _history(viewer: Viewer, head: Head, day: date) -> Iterator[BaseModel]:
+    for code in sorted(viewer.names):
+        known = known_record(viewer.session, head.seq, {code})
+        yield from history_rows(known, viewer, day, PositionFilter())
 
 
 def _ledger(session: Session, seq: int) -> Iterator[BaseModel]:

@@ -1,10 +1,10 @@
 """Statements: one source's report of what a country said on one day about one kind.
 
-Rows are never changed, database triggers see to it; a correction is a new statement. The lines'
-entries are derived from them and can be made again (`coalition verify`).
+Rows are never changed, database triggers see to it; a correction is a new statement.
 """
 
-from dataclasses import dataclass, field
+import hashlib
+from dataclasses import dataclass
 from datetime import date
 from typing import Annotated, Any
 
@@ -13,7 +13,7 @@ from pydantic import BaseModel, ConfigDict
 from pydantic import Field as Described
 from sqlmodel import Field, SQLModel
 
-from app.db import JSONText, TextEnum
+from app.db import JSONText, TextEnum, canonical_json
 from app.fields import MAX_SEQ, EdtfText, Text, Whole
 from app.fields import Line as OneLine
 from app.sources import NewSource, SourceBrief
@@ -78,34 +78,6 @@ class StatementRelation(SQLModel, table=True):
     relation: Relation = Field(sa_type=TextEnum(Relation), primary_key=True)
     target_chain: int = Field(sa_type=sa.BigInteger, index=True)
     """First entry of the target's chain: the relation follows the target through corrections."""
-
-
-class Line(SQLModel, table=True):
-    """A line of the record that exists: a country's words of one voice on one component."""
-
-    id: int = Field(primary_key=True)
-    country_code: str = Field(sa_type=sa.String(2), foreign_key="country.code")
-    component: Component = Field(sa_type=TextEnum(Component))
-    voice: Voice = Field(sa_type=TextEnum(Voice))
-
-    __table_args__ = (sa.UniqueConstraint("country_code", "component", "voice"),)
-
-
-class LineEntry(SQLModel, table=True):
-    """A statement's place in a line that it enters."""
-
-    __tablename__ = "line_entry"
-
-    line_id: int = Field(primary_key=True, foreign_key="line.id")
-    seq: int = Field(sa_type=sa.BigInteger, primary_key=True, foreign_key="statement.seq")
-    effective_on: date
-    is_withdrawal: bool
-    chain: int = Field(sa_type=sa.BigInteger)
-
-    __table_args__ = (
-        sa.Index(None, "line_id", "effective_on", "is_withdrawal", "chain"),
-        sa.Index(None, "seq"),
-    )
 
 
 class Condition(BaseModel):
@@ -173,18 +145,6 @@ class StatementView(BaseModel):
     source: SourceBrief
 
 
-@dataclass(frozen=True, slots=True)
-class Content:
-    """What a statement says of a line: equal contents affirm, different ones change (DESIGN.md 3.4)."""
-
-    kind: Kind
-    firmness: Firmness
-    conditions: frozenset[tuple[str | None, str | None]]
-    caveats: frozenset[tuple[str | None, str | None]]
-    location: Location | None
-    quantity: tuple[int | None, int | None, str | None] | None
-
-
 def search_text_of(summary: str, quote: str | None, speaker: str | None) -> str:
     """Return what `q` looks in: summary, quote and speaker, without case."""
     return "\n".join(each.casefold() for each in (summary, quote, speaker) if each is not None)
@@ -195,25 +155,28 @@ def types_of(marks: list[dict[str, str | None]]) -> frozenset[tuple[str | None, 
     return frozenset((mark["type"], mark["text"] if mark["type"] == "other" else None) for mark in marks)
 
 
-def content_of(row: Any) -> Content:
-    """Return what makes a statement the same as another (DESIGN.md 3.4)."""
-    quantity = (row.quantity_min, row.quantity_max, row.quantity_unit)
-    return Content(
-        kind=row.kind,
-        firmness=row.firmness,
-        conditions=types_of(row.conditions),
-        caveats=types_of(row.caveats),
-        location=row.location,
-        quantity=None if quantity == (None, None, None) else quantity,
-    )
+def meaning_of(row: Any) -> str:
+    """Return a digest of what a statement says of a line (DESIGN.md 3.4).
+
+    The same meaning affirms, another changes. Takes the columns of `Statement`.
+    """
+    quantity = [row.quantity_min, row.quantity_max, row.quantity_unit]
+    said = [
+        row.kind,
+        row.firmness,
+        sorted(types_of(row.conditions), key=str),
+        sorted(types_of(row.caveats), key=str),
+        row.location,
+        quantity,
+    ]
+    return hashlib.sha256(canonical_json(said).encode()).hexdigest()[:32]
 
 
 @dataclass(frozen=True, slots=True)
 class Stated:
-    """A statement as read back from the ledger, with what later entries did to it.
+    """A statement as read back from the ledger, whole, with what later entries did to it.
 
-    `row` holds the columns of `Statement`. What the rules ask for again and again is taken out of
-    it once.
+    `row` holds the columns of `Statement`.
     """
 
     seq: int
@@ -222,32 +185,17 @@ class Stated:
     row: Any
     source: SourceBrief
     relations: tuple[StatementRelation, ...]
-    voice: Voice = field(init=False)
-    components: tuple[Component, ...] = field(init=False)
-    effective_on: date = field(init=False)
-    starts_on: date = field(init=False)
-    is_refusal: bool = field(init=False)
-    is_withdrawal: bool = field(init=False)
-    content: Content = field(init=False)
 
-    def __post_init__(self) -> None:
-        row = self.row
-        taken = {
-            "voice": row.voice,
-            "components": components_of(row),
-            "effective_on": row.effective_on,
-            "starts_on": min(row.stated_earliest_on or row.effective_on, row.effective_on),
-            "is_refusal": row.kind is Kind.REFUSAL,
-            "is_withdrawal": row.firmness is Firmness.WITHDRAWN,
-            "content": content_of(row),
-        }
-        for name, value in taken.items():
-            object.__setattr__(self, name, value)
+    @property
+    def voice(self) -> Voice:
+        """For whom the speaker speaks."""
+        voice: Voice = self.row.voice
+        return voice
 
     @property
     def place(self) -> tuple[date, bool, int]:
         """Where it stands in its lines (DESIGN.md 3.2): on one day a withdrawal comes last."""
-        return (self.effective_on, self.is_withdrawal, self.chain)
+        return (self.row.effective_on, self.row.firmness is Firmness.WITHDRAWN, self.chain)
 
     def is_live(self, seq: int) -> bool:
         """Tell whether it was recorded by `seq` and neither corrected nor retracted by then."""

@@ -2,15 +2,17 @@
 
 from calendar import monthrange
 from collections import Counter
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Collection, Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from datetime import date, timedelta
 from enum import StrEnum
+from typing import NamedTuple
 
 from pydantic import BaseModel, Field
 
-from app.as_of import Known, LineKey, PositionFilter, Viewer
-from app.positions import LineState, PositionView
+from app.as_of import Known, PositionFilter, Viewer
+from app.lines import LineKey
+from app.positions import Held, LineState, PositionView
 from app.vocabulary import Component, Firmness, Kind
 
 MOST_INTERVALS = 4_000
@@ -87,14 +89,14 @@ def count_positions(positions: Iterable[PositionView]) -> list[Count]:
 
 
 def none_recorded(
-    known: Known, positions: Iterable[PositionView], wanted: PositionFilter
+    tracked: Collection[str], positions: Iterable[PositionView], wanted: PositionFilter
 ) -> dict[Component, int]:
     """Return, by component, how many tracked countries hold no position at all.
 
-    Tracked are the countries with any live statement; of the filters only those on countries
-    narrow them. `positions` are all that those countries hold.
+    Of the filters only those on countries narrow the tracked ones. `positions` are all that those
+    countries hold.
     """
-    countries = {key[0] for key, line in known.lines.items() if line}
+    countries = set(tracked)
     if wanted.countries is not None:
         countries &= wanted.countries
     holding = Counter(view.component for view in positions)
@@ -130,34 +132,45 @@ def timeline(known: Known, viewer: Viewer, days: Sequence[date], wanted: Positio
     tallies = [_Tally(Counter()) for _ in days]
     # Whether a position is stale differs from day to day; the rest only when something is said.
     lasting = replace(wanted, stale=None)
-    for key in known.lines:
-        if not wanted.wants_line(key):
+    spans = [span for key in known.lines if wanted.wants_line(key) for span in _spans(known, key, days)]
+    viewer.load(seq for span in spans for seq in span.held.seqs)
+    for span in spans:
+        view = viewer.view(known, span.key, days[span.first], span.held)
+        if not lasting.passes(view):
             continue
-        for number, view in _walk(known, viewer, key, days):
-            if not lasting.passes(view):
-                continue
-            assert view.last_affirmed_on is not None
-            is_stale = days[number] - view.last_affirmed_on > viewer.stale_after
+        assert view is not None
+        for number in range(span.first, span.end):
+            is_stale = days[number] - span.held.last_affirmed_on > viewer.stale_after
             if wanted.stale in (None, is_stale):
                 tallies[number].add(view, is_stale=is_stale)
     return [Point(on=day, counts=tally.result()) for day, tally in zip(days, tallies, strict=True)]
 
 
-def _walk(
-    known: Known, viewer: Viewer, key: LineKey, days: Sequence[date]
-) -> Iterator[tuple[int, PositionView]]:
-    """Yield the position of a line on each day that has one, with the day's place in `days`."""
-    state, line, heard = LineState(key[1]), known.lines[key], 0
-    view: PositionView | None = None
+class _Span(NamedTuple):
+    """What a line held on the days numbered from `first` up to `end`, that one excluded."""
+
+    key: LineKey
+    held: Held
+    first: int
+    end: int
+
+
+def _spans(known: Known, key: LineKey, days: Sequence[date]) -> Iterator[_Span]:
+    """Yield what a line holds on `days`, in order; what was said between two of them is heard together."""
+    state, line, heard = LineState(known), known.lines[key], 0
+    held: Held | None = None
+    since = 0
     for number, day in enumerate(days):
         before = heard
         while heard < len(line) and line[heard].effective_on <= day:
-            state.hear(line[heard], known.repeats.get(line[heard].seq, ()))
+            state.hear(line[heard])
             heard += 1
         if heard != before:
-            view = viewer.view(known, key, day, state.held())
-        if view is not None:
-            yield number, view
+            if held is not None:
+                yield _Span(key, held, since, number)
+            held, since = state.held(), number
+    if held is not None:
+        yield _Span(key, held, since, len(days))
 
 
 def flat_points(points: Iterable[Point]) -> list[CountOn]:

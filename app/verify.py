@@ -24,9 +24,12 @@ from app.changes import (
 from app.dates import BadDate, parse_edtf
 from app.db import canonical_json
 from app.fields import canonical_url
+from app.lines import Line, LineEntry, heard_in
 from app.sources import Source
-from app.statements import Line, LineEntry, Statement, StatementRelation, components_of, search_text_of
-from app.vocabulary import Action, Firmness
+from app.statements import Statement, StatementRelation, components_of, search_text_of
+from app.vocabulary import Action
+
+LEFT_WRONGLY = "it leaves its lines with another entry than the one that replaces it"
 
 STRETCH = 5_000
 """How many entries are read at a time."""
@@ -65,6 +68,8 @@ def verify(
     seq, digest = 0, NO_DIGEST
     met = head in (None, NO_DIGEST)
     recorded_at: datetime | None = None
+    wrongly_left: dict[int, int] = {}
+    """Entries whose places are left with another than replaces them, by where that shows."""
     for stretch in _stretches(session):
         for stored in stretch:
             try:
@@ -76,8 +81,15 @@ def verify(
                 return Verified(seq, digest, Finding(stored.seq, what))
             seq, digest, recorded_at = entry.change.seq, entry.change.digest, entry.change.recorded_at
             met = met or digest == head
+            wrongly_left |= {
+                _leaves_at(line): seq for line in entry.lines if line.left_seq != line.really_left
+            }
+            if seq in wrongly_left:
+                return Verified(seq, digest, Finding(wrongly_left[seq], LEFT_WRONGLY))
         if progress is not None:
             progress(len(stretch))
+    if wrongly_left:
+        return Verified(seq, digest, Finding(min(wrongly_left.values()), LEFT_WRONGLY))
     if orphans := _orphans(session):
         return Verified(seq, digest, Finding(orphans, "a row without its entry: something was inserted"))
     if not met:
@@ -101,6 +113,7 @@ _CHANGE = tuple(Change.model_fields)
 _STATEMENT = tuple(Statement.model_fields)
 _SOURCE = (*SOURCE_FIELDS, "canonical_url", "known_from_seq")
 _REPLACED = ("seq", "chain", "stated_on", "effective_on")
+_PLACE = tuple(name for name in LineEntry.model_fields if name not in ("line_id", "seq"))
 _RELATION = ("target_seq", "relation", "target_chain", "real_chain")
 
 
@@ -130,11 +143,17 @@ def _stretches(session: Session) -> Iterator[list[_Stored]]:
     relations = sa.select(
         relation.c.seq, *_unread(relation, _RELATION[:-1]), *_unread(target, ("chain",))
     ).outerjoin(target, target.c.seq == relation.c.target_seq)
-    places = sa.select(
-        place.c.seq,
-        *_unread(line, ("country_code", "component", "voice")),
-        *_unread(place, ("effective_on", "is_withdrawal", "chain")),
-    ).join(line, line.c.id == place.c.line_id)
+    leaving = change.alias()
+    places = (
+        sa.select(
+            place.c.seq,
+            *_unread(line, ("country_code", "component", "voice")),
+            *_unread(place, _PLACE),
+            leaving.c.seq,
+        )
+        .join(line, line.c.id == place.c.line_id)
+        .outerjoin(leaving, leaving.c.replaces == place.c.seq)
+    )
     ends = accumulate(map(len, (_CHANGE, _STATEMENT, _SOURCE, _REPLACED)), initial=1)
     cuts = [slice(first, last) for first, last in pairwise(ends)]
     connection = session.connection()
@@ -183,7 +202,7 @@ class _Entry:
     source: Any
     replaced: Any
     relations: list[Any]
-    lines: list[tuple[Any, ...]]
+    lines: list[Any]
 
 
 def _read(stored: _Stored) -> _Entry:
@@ -209,7 +228,7 @@ def _read(stored: _Stored) -> _Entry:
         source=source,
         replaced=replaced,
         relations=[_Part(_RELATION, each) for each in stored.relations],
-        lines=[(*line, _day(day), is_withdrawal, chain) for *line, day, is_withdrawal, chain in stored.lines],
+        lines=[_Part(_IN_LINE, each) for each in stored.lines],
     )
 
 
@@ -298,14 +317,25 @@ def _underived(entry: _Entry) -> str | None:
         return "its source would not be found by its url, or only later"
     if any(each.target_chain != each.real_chain for each in entry.relations):
         return "a relation leads to another chain than its target's"
-    is_withdrawal = statement.firmness == Firmness.WITHDRAWN
-    own = (statement.effective_on, is_withdrawal, entry.change.chain)
-    wanted = {
-        (statement.country_code, component, statement.voice, *own) for component in components_of(statement)
-    }
-    if len(entry.lines) != len(wanted) or set(entry.lines) != wanted:
+    heard = heard_in(statement, components_of(statement), entry.change.chain, entry.relations)
+    if sorted(map(_place, entry.lines)) != sorted(map(_place, heard)):
         return "its places in the lines are not those that it enters"
     return None
+
+
+def _leaves_at(line: Any) -> int:
+    """Return the entry by which it must be right when a place is left: that may itself be forged."""
+    return max(line.left_seq or 0, line.really_left or 0)
+
+
+def _place(line: Any) -> tuple[Any, ...]:
+    """Return a place in a line, but for when it is left; days as ISO 8601 text."""
+    values = [getattr(line, name) for name in _PLACED]
+    return tuple(each.isoformat() if isinstance(each, date) else each for each in values)
+
+
+_IN_LINE = ("country", "component", "voice", *_PLACE, "really_left")
+_PLACED = ("country", "component", "voice", *(name for name in _PLACE if name != "left_seq"))
 
 
 def _effective_on(entry: _Entry, latest_on: date) -> date:

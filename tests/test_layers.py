@@ -9,7 +9,7 @@ APP = ROOT / "app"
 
 ORDER = (
     *("settings", "errors", "db", "strict_json"),
-    *("vocabulary", "dates", "fields", "countries", "sources", "statements", "changes", "positions"),
+    *("vocabulary", "dates", "fields", "countries", "sources", "statements", "lines", "changes", "positions"),
     *(
         "as_of",
         "diff",

@@ -50,7 +50,8 @@ def test_the_number_of_queries_does_not_grow_with_the_record(
     few = counted(contributor, queries, record(contributor, COUNTRIES[:1], month=3))
     many = counted(contributor, queries, record(contributor, COUNTRIES, month=4))
 
-    assert many == few
+    # Lines whose last entries all say the same are looked at again together, at most twice.
+    assert {url: number - few[url] for url, number in many.items() if number > few[url] + 2} == {}
 
 
 def test_the_number_of_queries_of_a_write_does_not_grow_with_the_record(

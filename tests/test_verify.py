@@ -11,9 +11,10 @@ from starlette.testclient import TestClient
 
 from app.changes import NO_DIGEST, SOURCE_FIELDS, Change
 from app.db import Database
+from app.lines import LineEntry
 from app.settings import Settings
 from app.sources import Source
-from app.statements import LineEntry, Statement, StatementRelation
+from app.statements import Statement, StatementRelation
 from app.verify import Finding, Verified, verify
 from tests import make
 from tests.commands import coalition

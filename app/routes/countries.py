@@ -5,12 +5,21 @@ from typing import Annotated
 from fastapi import APIRouter, Path, Query, Request, Response
 from pydantic import Field
 
-from app.as_of import CountryView, known_record, positions_of
+from app.as_of import (
+    CountryView,
+    PositionFilter,
+    by_line,
+    known_on,
+    known_record,
+    positions_as_of,
+    positions_of,
+)
 from app.countries import every_country, get_code
 from app.country_page import CountryPage, country_page
 from app.deps import reading
 from app.export import COUNTRIES
 from app.fields import Line
+from app.lines import tracked_countries
 from app.paging import Meta, MomentQuery, Page, PageQuery
 from app.routes.answers import LIST, READ_ONE
 from app.vocabulary import Group
@@ -44,8 +53,7 @@ class CountryAnswer(CountryPage):
 def list_countries(request: Request, query: Annotated[CountriesQuery, Query()]) -> Response:
     """Countries by code, each with its positions on a day."""
     with reading(request, query) as read:
-        known, viewer = known_record(read.session, read.seq), read.viewer()
-        tracked = {code for (code, _), line in known.lines.items() if line}
+        tracked = tracked_countries(read.session, read.seq)
         asked = (query.q or "").casefold()
         found = [
             country
@@ -55,11 +63,14 @@ def list_countries(request: Request, query: Annotated[CountriesQuery, Query()]) 
             and (asked in country.name.casefold() or asked in (code.lower(), country.alpha3.lower()))
         ]
         page, following = read.cut(found, lambda country: [country.code], query)
+        wanted = PositionFilter(frozenset(country.code for country in page))
+        known = known_on(read.session, read.moment, wanted)
+        held = by_line(positions_as_of(known, read.viewer(), read.day, wanted))
         views = [
             CountryView(
                 **dict(country),
                 tracked=country.code in tracked,
-                positions=positions_of(known, viewer, country.code, read.day),
+                positions=positions_of(held, country.code),
             )
             for country in page
         ]

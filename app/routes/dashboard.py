@@ -6,7 +6,7 @@ from typing import Annotated
 from fastapi import APIRouter, Query, Request
 from fastapi.responses import HTMLResponse
 
-from app.as_of import PositionFilter, known_record, positions_as_of
+from app.as_of import PositionFilter, known_on, positions_as_of
 from app.deps import Read, reading
 from app.paging import MomentQuery
 from app.positions import PositionView
@@ -23,7 +23,7 @@ POLICY = "default-src 'none'; style-src 'self'; form-action 'self'; base-uri 'no
 def get_dashboard(request: Request, query: Annotated[MomentQuery, Query()]) -> HTMLResponse:
     """The positions on a day, as a page: countries by component, each with its source."""
     with reading(request, query) as read:
-        known = known_record(read.session, read.seq)
+        known = known_on(read.session, read.moment, PositionFilter())
         found = positions_as_of(known, read.viewer(), read.day, PositionFilter())
         page = render(read, found)
         return HTMLResponse(page, headers=read.headers | {"Content-Security-Policy": POLICY})

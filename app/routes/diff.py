@@ -7,11 +7,11 @@ from fastapi import APIRouter, Query, Request, Response
 from pydantic import ConfigDict, Field
 from sqlmodel import Session
 
-from app.as_of import PositionFilter, known_record
-from app.changes import Head, head_at, head_known_at, moves_between, stated_by
+from app.as_of import PositionFilter, known_between, known_over
+from app.changes import Head, actions_between, head_at, head_known_at
 from app.dates import BadDate, parse_day
 from app.deps import Read, reading
-from app.diff import Axis, DiffEntry, Entry, Mode, Op, diff_days, diff_knowledge
+from app.diff import Axis, DiffEntry, Mode, Op, diff_days, diff_knowledge
 from app.errors import refused
 from app.export import DIFF
 from app.fields import Line, parse_instant
@@ -102,7 +102,8 @@ def _along_days(read: Read, query: DiffQuery, wanted: PositionFilter) -> Found:
         raise refused("not_on_this_axis", message, parameter="as_of")
     first, last = _day("from", query.from_), _day("to", query.to)
     _check_order(query.mode, is_reversed=first > last)
-    known = known_record(read.session, read.seq, wanted.countries)
+    ends = min(first, last), max(first, last)
+    known = known_over(read.session, read.seq, *ends, wanted.lines())
     entries = diff_days(known, read.viewer(), first, last, query.mode, wanted)
     return Found(first, last, entries, read)
 
@@ -116,14 +117,10 @@ def _along_knowledge(read: Read, query: DiffQuery, wanted: PositionFilter) -> Fo
     heads = _head(session, "from", query.from_), _head(session, "to", query.to)
     ends = heads[0].seq, heads[1].seq
     _check_order(query.mode, is_reversed=ends[0] > ends[1])
-    moves = moves_between(session, min(ends), max(ends), wanted.countries)
-    statements = stated_by(session, max(ends), {move.country for move in moves})
-    by_seq = {stated.seq: stated for stated in statements}
-    entries = [
-        Entry(seq, action, by_seq.get(seq), by_seq.get(replaces or 0))
-        for seq, action, replaces in dict.fromkeys((move.seq, move.action, move.replaces) for move in moves)
-    ]
-    found = diff_knowledge(statements, entries, read.viewer(), ends, read.day, query.mode, wanted)
+    span = min(ends), max(ends)
+    before, after = known_between(session, span, wanted.countries)
+    actions = actions_between(session, *span)
+    found = diff_knowledge(before, after, actions, read.viewer(), ends, read.day, query.mode, wanted)
     pinned = {"from": str(ends[0]), "to": str(ends[1])}
     newer = max(heads, key=lambda head: head.seq)
     return Found(*ends, found, read.between(newer, pinned))

@@ -7,7 +7,7 @@ from fastapi import APIRouter, Path, Query, Request, Response
 from fastapi.responses import StreamingResponse
 from pydantic import Field
 
-from app.as_of import known_record, positions_as_of
+from app.as_of import PositionFilter, known_on, known_record, positions_as_of, viewer
 from app.changes import LedgerFilter, changes_after, source_view, supported_by
 from app.countries import every_country
 from app.db import Database, canonical_json
@@ -21,6 +21,7 @@ from app.export import (
     SOURCES,
     Column,
     Format,
+    HistoryRow,
     csv_lines,
     datapackage,
     history_rows,
@@ -71,7 +72,7 @@ def export_positions(
     """Positions in force on a day, all of them."""
     with reading(request, query) as read:
         wanted = query.position_filter(read.session)
-        known = known_record(read.session, read.seq, wanted.countries)
+        known = known_on(read.session, read.moment, wanted)
         found = positions_as_of(known, read.viewer(), read.day, wanted)
         return _stream(read, "positions", extension, found, POSITIONS, excel=query.excel)
 
@@ -82,10 +83,19 @@ def export_history(
 ) -> Response:
     """Every position up to a day, with the days on which it held."""
     with reading(request, query) as read:
-        wanted = query.position_filter(read.session)
-        known = known_record(read.session, read.seq, wanted.countries)
-        rows = history_rows(known, read.viewer(), read.day, wanted)
+        rows = _history(read, query.position_filter(read.session), sorted(every_country(read.session)))
         return _stream(read, "history", extension, rows, HISTORY, excel=query.excel)
+
+
+def _history(read: Read, wanted: PositionFilter, countries: Iterable[str]) -> Iterator[HistoryRow]:
+    database: Database = read.request.app.state.database
+    for code in countries:
+        if wanted.countries is None or code in wanted.countries:
+            with database.reading() as session:
+                known = known_record(session, read.seq, {code})
+                seen = viewer(session, read.settings.stale_after_days)
+                rows = list(history_rows(known, seen, read.day, wanted))
+            yield from rows
 
 
 @router.get("/changes.{extension}", response_class=StreamingResponse, responses=STREAM)

@@ -5,7 +5,7 @@ from typing import Annotated, Literal
 from fastapi import APIRouter, Path, Query, Request, Response
 from pydantic import BaseModel, Field
 
-from app.as_of import Sort, known_record, positions_as_of, report_views, sorted_by
+from app.as_of import Sort, known_lines, known_on, positions_as_of, report_views, sorted_by
 from app.bodies import BulkRoute, WriteRoute
 from app.bulk import COLUMNS, CSV, JSON, MOST_ROWS, NDJSON, BulkRecorded, read_rows, state_all
 from app.countries import get_code
@@ -13,6 +13,7 @@ from app.deps import Answer, Write, WriteQuery, reading, recorded, write
 from app.diff import DiffEntry, events_by_day, steps_by_day
 from app.errors import NotFound
 from app.export import POSITIONS
+from app.lines import Lines
 from app.paging import Limit, Meta, MomentQuery, Page, PageQuery
 from app.positions import PositionView
 from app.recording import Recorded, state
@@ -90,8 +91,8 @@ def list_positions(request: Request, query: Annotated[PositionsQuery, Query()]) 
     """Positions in force on a day, as known at a moment, sorted by country and component."""
     with reading(request, query) as read:
         wanted = query.position_filter(read.session)
-        known = known_record(read.session, read.seq, wanted.countries)
         possible = query.dates == "possible"
+        known = known_on(read.session, read.moment, wanted, possible=possible)
         found = positions_as_of(known, read.viewer(), read.day, wanted, possible=possible)
         found = sorted_by(found, query.sort)
         page, following = read.cut(found, key_of, query)
@@ -111,16 +112,17 @@ def get_position(
         if component not in list(Component):
             raise NotFound("No such component; /v1/vocabulary lists them all.")
         key = (get_code(read.session, code), Component(component))
-        known, viewer = known_record(read.session, read.seq, {key[0]}), read.viewer()
+        known, viewer = known_lines(read.session, read.seq, Lines(keys=[key])), read.viewer()
         position = viewer.position(known, key, read.day)
-        steps = steps_by_day(known, key, None, read.day)
+        steps = list(steps_by_day(known, key, None, read.day))
+        viewer.load(each.seq for each in known.lines.get(key, ()))
         return read.answer(
             PositionAnswer(
                 meta=read.meta(0 if position is None else 1),
                 position=position,
                 possible=viewer.possible(known, key, read.day),
                 history=list(events_by_day(known, viewer, key, steps)),
-                reports=report_views(known, key, read.day),
+                reports=report_views(known, viewer, key, read.day),
             )
         )
 

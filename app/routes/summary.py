@@ -6,11 +6,12 @@ from typing import Annotated
 from fastapi import APIRouter, Query, Request, Response
 from pydantic import Field
 
-from app.as_of import PositionFilter, known_record, positions_as_of
+from app.as_of import PositionFilter, known_lines, known_on, positions_as_of
 from app.deps import reading
 from app.errors import refused
 from app.export import COUNTS, COUNTS_ON
 from app.fields import Day
+from app.lines import tracked_countries
 from app.paging import FormatQuery, KnownQuery, Meta, MomentQuery, Page
 from app.routes.answers import LIST
 from app.routes.filters import FilterQuery
@@ -67,12 +68,13 @@ def get_summary(request: Request, query: Annotated[SummaryQuery, Query()]) -> Re
     """How many countries hold what on a day: counts per component, kind and firmness."""
     with reading(request, query) as read:
         wanted, viewer = query.position_filter(read.session), read.viewer()
-        known = known_record(read.session, read.seq, wanted.countries)
-        everything = positions_as_of(known, viewer, read.day, PositionFilter(wanted.countries))
+        of_countries = PositionFilter(wanted.countries)
+        known = known_on(read.session, read.moment, of_countries)
+        everything = positions_as_of(known, viewer, read.day, of_countries)
         counts = count_positions(view for view in everything if wanted.passes(view))
         meta = SummaryMeta(
             **dict(read.meta(len(counts))),
-            none_recorded=none_recorded(known, everything, wanted),
+            none_recorded=none_recorded(tracked_countries(read.session, read.seq), everything, wanted),
         )
         return read.answer_list(SummaryList(meta=meta, items=counts, next=None), COUNTS)
 
@@ -82,7 +84,7 @@ def get_timeline(request: Request, query: Annotated[TimelineQuery, Query()]) -> 
     """How many countries held what over time: counts on the last day of each day, week or month."""
     with reading(request, query, has_day=query.to is None) as read:
         wanted = query.position_filter(read.session)
-        known = known_record(read.session, read.seq, wanted.countries)
+        known = known_lines(read.session, read.seq, wanted.lines())
         effective = [stated.effective_on for line in known.lines.values() for stated in line]
         last = query.to or read.day
         first = query.from_ or min(effective, default=date.max)

@@ -121,19 +121,33 @@ def upgrade() -> None:
         "line_entry",
         sa.Column("line_id", sa.Integer(), nullable=False),
         sa.Column("seq", sa.BigInteger(), nullable=False),
+        sa.Column("chain", sa.BigInteger(), nullable=False),
+        sa.Column("left_seq", sa.BigInteger(), nullable=True),
         sa.Column("effective_on", sa.Date(), nullable=False),
         sa.Column("is_withdrawal", sa.Boolean(), nullable=False),
-        sa.Column("chain", sa.BigInteger(), nullable=False),
+        sa.Column("starts_on", sa.Date(), nullable=False),
+        sa.Column("stance", sa.String(80), nullable=False),
+        sa.Column("meaning", sa.String(32), nullable=False),
+        sa.Column("is_related", sa.Boolean(), nullable=False),
         sa.PrimaryKeyConstraint("line_id", "seq", name="line_entry_pkey"),
         sa.ForeignKeyConstraint(["line_id"], ["line.id"], name="line_entry_line_id_fkey"),
         sa.ForeignKeyConstraint(["seq"], ["statement.seq"], name="line_entry_seq_fkey"),
     )
     op.create_index(
-        "line_entry_line_id_effective_on_is_withdrawal_chain_idx",
+        "line_entry_place_idx",
         "line_entry",
-        ["line_id", "effective_on", "is_withdrawal", "chain"],
+        ["line_id", "effective_on", "is_withdrawal", "chain", "seq", "left_seq"],
     )
-    op.create_index("line_entry_seq_idx", "line_entry", ["seq"])
+    for column in ("seq", "chain", "left_seq", "effective_on"):
+        op.create_index(f"line_entry_{column}_idx", "line_entry", [column])
+    # Dates that are not exact, and what repeats or clarifies, are few.
+    for name, columns, rows in (
+        ("imprecise", ["effective_on", "starts_on"], sa.text("starts_on < effective_on")),
+        ("related", ["line_id"], sa.text("is_related")),
+    ):
+        op.create_index(
+            f"line_entry_{name}_idx", "line_entry", columns, sqlite_where=rows, postgresql_where=rows
+        )
     if op.get_bind().dialect.name == "sqlite":
         for table, same in RECORDED.items():
             refuse = f"BEGIN SELECT RAISE(ABORT, 'the record is append-only: {table}'); END"

@@ -1,0 +1,467 @@
+"""Lines: where each statement stands among the others of its country, component and voice.
+
+All that the rules of DESIGN.md section 3 ask of a statement is kept in its line, so that a position
+is found by a few seeks in an index, however long the history. The rows are derived from the
+statements and can be made again; `coalition verify` compares them.
+"""
+
+from collections.abc import Collection, Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from datetime import date
+from itertools import groupby, pairwise
+from typing import Any, NamedTuple
+
+import sqlalchemy as sa
+from sqlalchemy.orm import aliased
+from sqlmodel import Field, Session, SQLModel, col
+
+from app.db import TextEnum, insert
+from app.statements import Statement, StatementRelation, meaning_of
+from app.vocabulary import Component, Firmness, Kind, Relation, Voice
+
+LineKey = tuple[str, str]
+"""A line of the record: country and component."""
+
+
+class Line(SQLModel, table=True):
+    """A line of the record that exists: a country's words of one voice on one component."""
+
+    id: int = Field(primary_key=True)
+    country_code: str = Field(sa_type=sa.String(2), foreign_key="country.code")
+    component: Component = Field(sa_type=TextEnum(Component))
+    voice: Voice = Field(sa_type=TextEnum(Voice))
+
+    __table_args__ = (sa.UniqueConstraint("country_code", "component", "voice"),)
+
+
+class LineEntry(SQLModel, table=True):
+    """A statement's place in a line that it enters, with what the rules ask of it there."""
+
+    __tablename__ = "line_entry"
+
+    line_id: int = Field(primary_key=True, foreign_key="line.id")
+    seq: int = Field(sa_type=sa.BigInteger, primary_key=True, foreign_key="statement.seq")
+    chain: int = Field(sa_type=sa.BigInteger, index=True)
+    left_seq: int | None = Field(sa_type=sa.BigInteger, index=True)
+    """Entry that replaced it: it is live at S if `seq` <= S and S < `left_seq`, or that is null."""
+    effective_on: date
+    is_withdrawal: bool
+    starts_on: date
+    """First of its days: `stated_earliest_on`, or `effective_on` where that is open or earlier."""
+    stance: str = Field(sa_type=sa.String(80))
+    """Kind and firmness: what contests a position where they differ."""
+    meaning: str = Field(sa_type=sa.String(32))
+    """Digest of its content: what affirms where it is the same."""
+    is_related: bool
+    """Whether it repeats or clarifies another statement."""
+
+    __table_args__ = (
+        sa.Index(
+            "line_entry_place_idx", "line_id", "effective_on", "is_withdrawal", "chain", "seq", "left_seq"
+        ),
+        sa.Index(None, "seq"),
+        sa.Index(None, "effective_on"),
+        sa.Index(
+            "line_entry_imprecise_idx",
+            "effective_on",
+            "starts_on",
+            sqlite_where=sa.text("starts_on < effective_on"),
+            postgresql_where=sa.text("starts_on < effective_on"),
+        ),
+        sa.Index(
+            "line_entry_related_idx",
+            "line_id",
+            sqlite_where=sa.text("is_related"),
+            postgresql_where=sa.text("is_related"),
+        ),
+    )
+
+
+class Heard(NamedTuple):
+    """A statement as one line hears it."""
+
+    country: str
+    component: str
+    voice: str
+    seq: int
+    chain: int
+    left_seq: int | None
+    effective_on: date
+    is_withdrawal: bool
+    starts_on: date
+    stance: str
+    meaning: str
+    is_related: bool
+
+    @property
+    def key(self) -> LineKey:
+        """The line that it stands in."""
+        return (self.country, self.component)
+
+    @property
+    def place(self) -> tuple[date, bool, int]:
+        """Where it stands in its line (DESIGN.md 3.2): on one day a withdrawal comes last."""
+        return (self.effective_on, self.is_withdrawal, self.chain)
+
+    @property
+    def is_refusal(self) -> bool:
+        """Whether it refuses, or takes a refusal back."""
+        return self.stance.startswith(Kind.REFUSAL)
+
+    def is_live(self, seq: int) -> bool:
+        """Tell whether it was recorded by `seq` and neither corrected nor retracted by then."""
+        return self.seq <= seq and (self.left_seq is None or self.left_seq > seq)
+
+
+@dataclass(frozen=True, slots=True)
+class Lines:
+    """Which lines are asked for; what is left empty narrows nothing."""
+
+    countries: Collection[str] | None = None
+    components: Collection[str] = ()
+    keys: Collection[LineKey] | None = None
+
+    def condition(self) -> sa.ColumnElement[bool]:
+        """Return them as a condition on `Line`."""
+        wanted: list[sa.ColumnElement[bool]] = []
+        if self.countries is not None:
+            wanted.append(col(Line.country_code).in_(self.countries))
+        if self.components:
+            wanted.append(col(Line.component).in_(self.components))
+        if self.keys is not None:
+            wanted.append(sa.tuple_(col(Line.country_code), col(Line.component)).in_(self.keys))
+        return sa.and_(sa.true(), *wanted)
+
+
+EVERY = Lines()
+
+
+@dataclass(frozen=True, slots=True)
+class Relations:
+    """What the rules ask of the relations between statements."""
+
+    marked: dict[int, tuple[tuple[str, int], ...]]
+    """By seq: each relation's word and the first entry of its target's chain."""
+    versions: dict[int, tuple[Heard, ...]]
+    """By first entry of a chain: every version of a statement that is repeated."""
+
+    def with_live(self, chain: int, live: Sequence[Heard]) -> "Relations":
+        """Return the same with nothing live in a chain but `live`."""
+        return Relations(self.marked, self.versions | {chain: tuple(live)})
+
+    def clarified(self, seq: int) -> frozenset[int]:
+        """Return the chains that a statement clarifies."""
+        marked = self.marked.get(seq, ())
+        return frozenset(chain for relation, chain in marked if relation == Relation.CLARIFIES)
+
+    def repeated(self, stated: Heard, seq: int) -> tuple[str, ...]:
+        """Return the meanings that a statement repeats, as known at `seq`; none if it counts by itself.
+
+        A repeat of a repeat leads on to what that repeats. What a correction gave to another
+        country or voice is no longer repeated: so a country's answers follow from its own
+        statements, whichever else were read.
+        """
+        return tuple(each.meaning for each in self._originals(stated, seq))
+
+    def _originals(self, stated: Heard, seq: int) -> list[Heard]:
+        found: list[Heard] = []
+        for relation, chain in self.marked.get(stated.seq, ()):
+            live = (each for each in self.versions.get(chain, ()) if each.is_live(seq))
+            target = next(live, None) if relation == Relation.REPEATS else None
+            if target and (target.country, target.voice) == (stated.country, stated.voice):
+                found += self._originals(target, seq) or [target]
+        return found
+
+
+_LINE: tuple[Any, ...] = tuple(
+    sa.type_coerce(col(each), sa.String) for each in (Line.country_code, Line.component, Line.voice)
+)
+_IN_LINE: tuple[Any, ...] = tuple(getattr(LineEntry, name) for name in Heard._fields[len(_LINE) :])
+_CHUNK = 10_000
+"""How many values one query names at most."""
+
+
+def _recorded(entry: Any, first: Any, last: Any) -> sa.ColumnElement[bool]:
+    """Return the condition that an entry is live at any seq from `first` to `last`, both included."""
+    left = col(entry.left_seq)
+    return sa.and_(col(entry.seq) <= last, sa.or_(left.is_(None), left > first))
+
+
+def entries(
+    session: Session,
+    seqs: tuple[int, int],
+    lines: Lines = EVERY,
+    *,
+    after: date | None = None,
+    until: date | None = None,
+) -> list[Heard]:
+    """Return what stands in `lines` and was live at any seq from the first of `seqs` to the last.
+
+    `after` and `until` narrow it to statements effective later than the one day and up to the
+    other. In no particular order.
+    """
+    query = (
+        sa.select(*_LINE, *_IN_LINE)
+        .join(Line, col(Line.id) == col(LineEntry.line_id))
+        .where(_recorded(LineEntry, *seqs), lines.condition())
+    )
+    if after is not None:
+        query = query.where(col(LineEntry.effective_on) > after)
+    if until is not None:
+        query = query.where(col(LineEntry.effective_on) <= until)
+    return [Heard._make(row) for row in session.execute(query)]
+
+
+def possible_entries(session: Session, seq: int, day: date, lines: Lines = EVERY) -> list[Heard]:
+    """Return what was live at `seq` and may have been said by `day`, but counts only later."""
+    effective_on, starts_on = col(LineEntry.effective_on), col(LineEntry.starts_on)
+    later = (starts_on < effective_on, starts_on <= day, effective_on > day)
+    query = (
+        sa.select(*_LINE, *_IN_LINE)
+        .join(Line, col(Line.id) == col(LineEntry.line_id))
+        .where(*later, _recorded(LineEntry, seq, seq), lines.condition())
+    )
+    return [Heard._make(row) for row in session.execute(query)]
+
+
+FIRST_LOOK, SECOND_LOOK = 4, 64
+"""How many of a line's last entries are read at first, and where that does not suffice."""
+
+
+def last_entries(
+    session: Session,
+    seq: int,
+    day: date,
+    lines: Lines = EVERY,
+    *,
+    reach: dict[LineKey, date] | None = None,
+) -> list[Heard]:
+    """Return the last entries up to `day` of each of `lines`, live at `seq`, without reports.
+
+    They are as many as it takes to hear on them what the whole line would answer on `day`, and on
+    any later day if `reach` gives the first day of what is heard after. The number of queries does
+    not depend on the record: few lines have to be looked at again.
+    """
+    found: list[Heard] = []
+    ids: Collection[int] | None = None
+    for most in (FIRST_LOOK, SECOND_LOOK, None):
+        again: list[int] = []
+        rows = session.execute(_last(session, lines, ids, most), {"seq": seq, "day": day})
+        for line_id, group in groupby(rows, key=lambda row: row[0]):
+            heard = [Heard._make(row[1:]) for row in group]
+            first = (reach or {}).get(heard[0].key, date.max)
+            if most is None or len(heard) < most or _is_enough(heard, first):
+                found += heard
+            else:
+                again.append(line_id)
+        if not again:
+            break
+        ids = again
+    return found
+
+
+def _last(session: Session, lines: Lines, ids: Collection[int] | None, most: int | None) -> Any:
+    """Return the query of the last `most` entries of each line, the latest first."""
+    seq, day = sa.bindparam("seq", type_=sa.BigInteger), sa.bindparam("day", type_=sa.Date)
+    looked = aliased(LineEntry)
+    last = (
+        sa.select(looked)
+        .where(col(looked.line_id) == col(Line.id), col(looked.effective_on) <= day)
+        .where(_recorded(looked, seq, seq))
+        .order_by(col(looked.effective_on).desc(), col(looked.is_withdrawal).desc(), col(looked.chain).desc())
+        .limit(most)
+        .correlate(Line)
+    )
+    wanted = [col(Line.voice) != Voice.REPORT, lines.condition()]
+    if ids is not None:
+        wanted.append(col(Line.id).in_(ids))
+    if session.get_bind().dialect.name == "postgresql":
+        # A subquery per line, in which PostgreSQL seeks; as `IN` it would read all of the line.
+        each = aliased(LineEntry, last.lateral())
+        source = sa.join(Line, each, sa.true())
+    else:
+        each = aliased(LineEntry)
+        seqs = last.with_only_columns(col(looked.seq))
+        source = sa.join(Line, each, sa.and_(col(each.line_id) == col(Line.id), col(each.seq).in_(seqs)))
+    columns = [getattr(each, column.key) for column in _IN_LINE]
+    return (
+        sa.select(col(Line.id), *_LINE, *columns)
+        .select_from(source)
+        .where(*wanted)
+        .order_by(
+            col(Line.id),
+            col(each.effective_on).desc(),
+            col(each.is_withdrawal).desc(),
+            col(each.chain).desc(),
+        )
+    )
+
+
+def _is_enough(last_first: Sequence[Heard], reach: date) -> bool:
+    """Tell whether a voice's last entries tell all that is asked of it.
+
+    They do if something was said that differs from what was said after it: then the run in force
+    began among them. What is marked as a repeat may or may not count as said, and so shows
+    nothing. They must also go back to before the days of what could be contested (DESIGN.md 3.5).
+    """
+    said = [each for each in last_first if not each.is_withdrawal and not each.is_related]
+    in_other = last_first[0].component == Component.OTHER
+    begins = any(later.meaning != each.meaning or in_other for later, each in pairwise(said))
+    if not begins:
+        return False
+    after = last_first[: last_first.index(said[0]) + 1]
+    starts = min(each.starts_on for each in after)
+    return last_first[-1].effective_on < min(starts, reach)
+
+
+def report_counts(session: Session, seq: int, day: date, lines: Lines = EVERY) -> dict[LineKey, int]:
+    """Return how many reports of each line were live at `seq` and effective by `day`."""
+    count = (
+        sa.select(sa.func.count())
+        .where(col(LineEntry.line_id) == col(Line.id), col(LineEntry.effective_on) <= day)
+        .where(_recorded(LineEntry, seq, seq))
+        .correlate(Line)
+        .scalar_subquery()
+    )
+    query = sa.select(*_LINE[:2], count).where(col(Line.voice) == Voice.REPORT, lines.condition())
+    return {(country, component): found for country, component, found in session.execute(query)}
+
+
+def tracked_countries(session: Session, seq: int) -> set[str]:
+    """Return the countries of which any statement was live at `seq`."""
+    live = (
+        sa.select(sa.literal(1))
+        .where(col(LineEntry.line_id) == col(Line.id), _recorded(LineEntry, seq, seq))
+        .correlate(Line)
+    )
+    return set(session.scalars(sa.select(col(Line.country_code)).where(sa.exists(live)).distinct()))
+
+
+def moved_lines(session: Session, after: int, until: int, countries: Collection[str] | None) -> set[LineKey]:
+    """Return the lines that the entries above `after` and up to `until` enter or leave.
+
+    `countries` narrows them to some countries, None means all.
+    """
+    entered = col(LineEntry.seq).between(after + 1, until)
+    left = col(LineEntry.left_seq).between(after + 1, until)
+    query = sa.select(*_LINE[:2]).join(LineEntry, col(LineEntry.line_id) == col(Line.id)).distinct()
+    return {
+        (country, component)
+        for moved in (entered, left)
+        for country, component in session.execute(query.where(moved, Lines(countries).condition()))
+    }
+
+
+def related_lines(session: Session, countries: Collection[str]) -> set[LineKey]:
+    """Return the lines of `countries` in which anything repeats or clarifies another statement."""
+    any_related = (
+        sa.select(sa.literal(1))
+        .where(col(LineEntry.line_id) == col(Line.id), col(LineEntry.is_related))
+        .correlate(Line)
+    )
+    query = sa.select(*_LINE[:2]).where(Lines(countries).condition(), sa.exists(any_related)).distinct()
+    return {(country, component) for country, component in session.execute(query)}
+
+
+def relations_of(
+    session: Session, heard: Iterable[Heard], seq: int, new: Iterable[StatementRelation] = ()
+) -> Relations:
+    """Return the relations of `heard`, and of all that they repeat, as recorded by `seq`.
+
+    `new` are relations of a statement that is about to be recorded.
+    """
+    relations = Relations({}, {})
+    pending = {each.seq for each in heard if each.is_related}
+    rows: list[Any] = list(new)
+    while pending or rows:
+        rows += _marked(session, pending)
+        chains: set[int] = set()
+        for row in rows:
+            relations.marked[row.seq] = (*relations.marked.get(row.seq, ()), (row.relation, row.target_chain))
+            if row.relation == Relation.REPEATS:
+                chains.add(row.target_chain)
+        missing = chains - relations.versions.keys()
+        relations.versions.update(dict.fromkeys(missing, ()))
+        versions = [each for chunk in _chunks(missing) for each in _versions(session, chunk, seq)]
+        for version in versions:
+            if all(version.seq != each.seq for each in relations.versions[version.chain]):
+                relations.versions[version.chain] += (version,)
+        pending = {each.seq for each in versions if each.is_related} - relations.marked.keys()
+        rows = []
+    return relations
+
+
+def _marked(session: Session, seqs: Collection[int]) -> Iterator[Any]:
+    row = StatementRelation
+    query = sa.select(col(row.seq), col(row.relation), col(row.target_chain))
+    ordered = query.order_by(col(row.seq), col(row.target_seq), col(row.relation))
+    for chunk in _chunks(seqs):
+        yield from session.execute(ordered.where(col(row.seq).in_(chunk)))
+
+
+def _versions(session: Session, chains: Collection[int], seq: int) -> Iterator[Heard]:
+    query = (
+        sa.select(*_LINE, *_IN_LINE)
+        .join(Line, col(Line.id) == col(LineEntry.line_id))
+        .where(col(LineEntry.chain).in_(chains), col(LineEntry.seq) <= seq)
+        .order_by(col(LineEntry.seq), col(LineEntry.line_id))
+    )
+    return (Heard._make(row) for row in session.execute(query))
+
+
+def _chunks(values: Collection[int]) -> Iterator[list[int]]:
+    listed = sorted(values)
+    return (listed[start : start + _CHUNK] for start in range(0, len(listed), _CHUNK))
+
+
+def heard_in(
+    statement: Statement, components: Sequence[Component], chain: int, relations: Iterable[StatementRelation]
+) -> list[Heard]:
+    """Return a statement as each line that it enters hears it."""
+    asked = {Relation.REPEATS, Relation.CLARIFIES}
+    starts_on = min(statement.stated_earliest_on or statement.effective_on, statement.effective_on)
+    stance, meaning = f"{statement.kind} {statement.firmness}", meaning_of(statement)
+    is_related = any(each.relation in asked for each in relations)
+    return [
+        Heard(
+            country=statement.country_code,
+            component=component,
+            voice=statement.voice,
+            seq=statement.seq,
+            chain=chain,
+            left_seq=None,
+            effective_on=statement.effective_on,
+            is_withdrawal=statement.firmness == Firmness.WITHDRAWN,
+            starts_on=starts_on,
+            stance=stance,
+            meaning=meaning,
+            is_related=is_related,
+        )
+        for component in components
+    ]
+
+
+# Built once: a bulk request asks it for every row, and building costs more than asking.
+_IDS = sa.select(col(Line.component), col(Line.id)).where(
+    col(Line.country_code) == sa.bindparam("country_code"), col(Line.voice) == sa.bindparam("voice")
+)
+
+
+def enter_lines(session: Session, heard: Sequence[Heard]) -> None:
+    """Let a statement enter its lines; a line that is new is made."""
+    asked = {"country_code": heard[0].country, "voice": heard[0].voice}
+    ids = {row.component: row.id for row in session.execute(_IDS, asked)}
+    for each in heard:
+        if each.component not in ids:
+            ids[each.component] = (session.scalar(sa.select(sa.func.max(Line.id))) or 0) + 1
+            insert(session, Line, id=ids[each.component], component=each.component, **asked)
+        values = each._asdict()
+        for name in ("country", "component", "voice"):
+            del values[name]
+        insert(session, LineEntry, line_id=ids[each.component], **values)
+
+
+def leave_lines(session: Session, seq: int, left_seq: int) -> None:
+    """Let the statement of entry `seq` leave its lines: entry `left_seq` replaces it."""
+    table = LineEntry.__table__  # type: ignore[attr-defined]
+    session.execute(sa.update(table).where(table.c.seq == seq).values(left_seq=left_seq))
