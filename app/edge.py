@@ -42,6 +42,7 @@ class Edge:
                 is_answered = True
                 headers = MutableHeaders(raw=list(message["headers"]))
                 headers["X-Request-ID"] = request_id
+                headers.update(scope["state"].get("more_headers", {}))
                 for name, value in SECURITY.items():
                     headers.setdefault(name, value)
                 message = dict(message, headers=headers.raw)

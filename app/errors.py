@@ -125,6 +125,15 @@ class NotLive(TrackerError):
     cure = "Work on the entry that `replaced_by` links to."
 
 
+class TooSlow(TrackerError):
+    """The request did not come whole in the time that is given for it."""
+
+    status = 408
+    code = "too-slow"
+    title = "The request took too long to come"
+    cure = "Send it again, over a better connection or in smaller parts."
+
+
 class TooLarge(TrackerError):
     """The body is larger than the server takes."""
 
@@ -152,6 +161,15 @@ class Invalid(TrackerError):
     cure = "Mend what `errors` names and send it again; nothing was written."
 
 
+class RateLimited(TrackerError):
+    """Too many requests of this kind came from one client."""
+
+    status = 429
+    code = "rate-limited"
+    title = "Too many requests"
+    cure = "Nothing was written; go on after `Retry-After` seconds, and more slowly."
+
+
 class Busy(TrackerError):
     """The database did not answer in time."""
 
@@ -159,6 +177,24 @@ class Busy(TrackerError):
     code = "busy"
     title = "The record is busy"
     cure = "Nothing was written; try again after `Retry-After` seconds."
+
+
+class ReadOnly(TrackerError):
+    """The record can be read and not be written to for now."""
+
+    status = 503
+    code = "read-only"
+    title = "The record is read-only for now"
+    cure = "Nothing was written; try again after `Retry-After` seconds. Reads go on."
+
+
+class StorageFull(TrackerError):
+    """The database has no room left, or cannot write to its disk."""
+
+    status = 507
+    code = "storage-full"
+    title = "The record has no room to grow"
+    cure = "Nothing was written; try again after `Retry-After` seconds. Reads go on."
 
 
 class ProblemError(BaseModel):
