@@ -63,6 +63,7 @@ class WriteRoute(APIRoute):
         except Unauthenticated:
             await limits.failures.count(request, address_of(request))
             raise
+        request.state.key_id = writer.id
         await limits.writes.count(request, writer.id)
         if settings.read_only:
             raise ReadOnly("This server only answers reads.", headers={"Retry-After": "60"})

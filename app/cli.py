@@ -22,7 +22,7 @@ from app.changes import Writer
 from app.console import configured, open_database, say
 from app.countries import every_country
 from app.db import Database, canonical_json, utc_now
-from app.errors import Fault, Invalid, TrackerError
+from app.errors import Fault, Invalid, ReadOnly, StorageFull, TrackerError, failure_of
 from app.vocabulary import Scope
 
 app = typer.Typer(
@@ -59,8 +59,9 @@ def serve(
     API key is printed, once. A PostgreSQL database must be at the schema of this release already:
     run `coalition migrate` first.
     """
-    database = open_database()
-    if database.is_embedded:
+    database, settings = open_database(), configured()
+    if database.is_embedded and not settings.read_only:
+        database.probe()
         with database.writing() as session:
             key = (
                 auth.create_key(session, "first run", Scope.CONTRIBUTE)
@@ -76,7 +77,7 @@ def serve(
     address = f"http://{host}:{port}"
     say.print(f"Dashboard  {address}/\nAPI docs   {address}/docs\nPositions  {address}/v1/positions")
     say.print("Stop with Ctrl-C.")
-    server.run(configured(), host, port, workers)
+    server.run(settings, host, port, workers)
 
 
 @app.command()
@@ -360,6 +361,12 @@ def main() -> None:
     except DBAPIError as error:
         address = Database(configured()).url.render_as_string(hide_password=True)
         say.print(f"The database {address} cannot be used: {error.orig}", markup=False, soft_wrap=True)
+        if isinstance(failure_of(error), ReadOnly | StorageFull):
+            say.print(
+                "It has to be writable: look at the permissions of its folder and the room on its disk, "
+                "or serve reads alone with TRACKER_READ_ONLY=true.",
+                soft_wrap=True,
+            )
         sys.exit(1)
     except OSError as error:
         say.print(f"{error.filename or 'The system'}: {error.strerror}", markup=False, soft_wrap=True)

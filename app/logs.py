@@ -11,9 +11,9 @@ from typing import Any
 from app.settings import Settings
 
 ACCESS = logging.getLogger("tracker.access")
-"""One event for each answer, at the level INFO."""
+"""One event for each answer: at the level `info`, at `error` when the status is 500 or above."""
 
-FIELDS = ("request_id", "method", "route", "status", "duration_ms", "bytes", "client", "key_id")
+FIELDS = ("request_id", "method", "route", "status", "duration_ms", "key_id")
 """What an event may carry beside its message."""
 
 

@@ -1,8 +1,11 @@
 """The HTTP server: uvicorn, with the manners that it lacks towards slow, many and departing clients."""
 
 import asyncio
+import os
 import signal
 import sys
+from contextlib import ExitStack
+from tempfile import TemporaryDirectory
 from typing import Any
 
 import uvicorn
@@ -12,6 +15,7 @@ from uvicorn.protocols.http.h11_impl import H11Protocol
 
 from app.errors import Busy, problem
 from app.logs import configuration
+from app.metrics import FOLDER
 from app.settings import Settings
 
 
@@ -69,19 +73,22 @@ def run(settings: Settings, host: str, port: int, workers: int) -> None:
         options["forwarded_allow_ips"] = settings.trusted_proxies
     # The server raises the signal again when it has stopped in good order: that is no failure.
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))
-    uvicorn.run(
-        "app.main:create_app",
-        factory=True,
-        host=host,
-        port=port,
-        workers=workers,
-        http=Connection,
-        ws="none",
-        lifespan="on",
-        log_config=configuration(settings),
-        access_log=False,
-        server_header=False,
-        proxy_headers=bool(settings.trusted_proxies),
-        timeout_graceful_shutdown=settings.stop_wait_seconds,
-        **options,
-    )
+    with ExitStack() as stack:
+        if workers > 1 and FOLDER not in os.environ:
+            os.environ[FOLDER] = stack.enter_context(TemporaryDirectory(prefix="tracker-metrics-"))
+        uvicorn.run(
+            "app.main:create_app",
+            factory=True,
+            host=host,
+            port=port,
+            workers=workers,
+            http=Connection,
+            ws="none",
+            lifespan="on",
+            log_config=configuration(settings),
+            access_log=False,
+            server_header=False,
+            proxy_headers=bool(settings.trusted_proxies),
+            timeout_graceful_shutdown=settings.stop_wait_seconds,
+            **options,
+        )

@@ -1,21 +1,13 @@
-import asyncio
 import re
-from collections import Counter
-from pathlib import Path
 
-import httpx
 import pytest
 from fastapi import FastAPI
 from pydantic import ValidationError
 from starlette.testclient import TestClient
 
-from app.auth import create_key
-from app.db import Database
 from app.limiting import Limits
 from app.settings import Settings
-from app.vocabulary import Scope
 from tests import make
-from tests.serving import running
 
 NOT_A_KEY = {"Authorization": "Bearer cct_nobody_at_all"}
 
@@ -75,30 +67,3 @@ def test_reading_is_not_limited(tracker: FastAPI, anyone: TestClient) -> None:
 def test_a_limit_that_cannot_be_read_is_refused(rate: str) -> None:
     with pytest.raises(ValidationError, match="60/minute"):
         Settings(write_limit=rate, _env_file=None)
-
-
-async def flood(address: str, key: str, count: int) -> Counter[int]:
-    async def post(number: int) -> int:
-        # A connection for each, so that both processes get some.
-        async with httpx.AsyncClient(base_url=address, timeout=30) as client:
-            body = make.body(speaker=f"Speaker {number}")
-            headers = {"Authorization": f"Bearer {key}"}
-            return (await client.post("/v1/positions", json=body, headers=headers)).status_code
-
-    return Counter(await asyncio.gather(*(post(number) for number in range(count))))
-
-
-@pytest.mark.parametrize("backend", ["sqlite"], indirect=True)  # nothing of it is in the database
-def test_each_process_keeps_the_limit_for_itself(
-    settings: Settings, database: Database, tmp_path: Path
-) -> None:
-    with database.writing() as session:
-        key = create_key(session, "flood", Scope.CONTRIBUTE)
-    options = ("--workers", "2")
-    with running(settings.database_url, tmp_path, *options, TRACKER_WRITE_LIMIT="6/hour") as (_, address):
-        answers = asyncio.run(flood(address, key, 40))
-        recorded = httpx.get(f"{address}/v1/changes").json()["meta"]["seq"]
-
-    assert set(answers) == {201, 429}
-    assert 6 <= answers[201] <= 12
-    assert recorded == answers[201]

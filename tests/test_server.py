@@ -1,7 +1,9 @@
 import json
 import shutil
 import socket
+from collections import Counter
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
 from pathlib import Path
 from unittest import mock
@@ -59,6 +61,14 @@ def address(folder: Path) -> Iterator[str]:
         "TRACKER_TRUSTED_PROXIES": "127.0.0.1",
     }
     with running(f"sqlite:///{folder / 'tracker.db'}", folder, **variables) as (_, found):
+        yield found
+
+
+@pytest.fixture(scope="module")
+def two(folder: Path) -> Iterator[str]:
+    """Address of a server of two processes, of which each lets a key write six times."""
+    limit = {"TRACKER_WRITE_LIMIT": "6/hour"}
+    with running(f"sqlite:///{folder / 'tracker.db'}", folder, "--workers", "2", **limit) as (_, found):
         yield found
 
 
@@ -150,3 +160,34 @@ def test_a_tracker_that_is_set_read_only_reads_and_refuses_to_write(
     assert unknown.status_code == 401
     assert (read.status_code, read.json()["meta"]["total"]) == (200, 1)
     assert ready.status_code == 200
+
+
+def each_on_its_own(address: str, request: httpx.Request, count: int) -> list[httpx.Response]:
+    """Send a request over `count` connections at once, so that both processes get some."""
+    with ThreadPoolExecutor(8) as pool, httpx.Client(base_url=address, timeout=30) as client:
+        request.headers["Connection"] = "close"
+        return list(pool.map(lambda _: client.send(request), range(count)))
+
+
+def test_each_process_keeps_the_limit_for_itself(two: str, key: str) -> None:
+    headers = {"Authorization": f"Bearer {key}"}
+    write = httpx.Request(
+        "POST", f"{two}/v1/positions?dry_run=true", json=make.body(country="FR"), headers=headers
+    )
+    answers = Counter(each.status_code for each in each_on_its_own(two, write, 40))
+
+    assert set(answers) == {200, 429}
+    assert 6 <= answers[200] <= 12
+
+
+def test_the_figures_of_both_processes_are_added_up(two: str) -> None:
+    each_on_its_own(two, httpx.Request("GET", f"{two}/v1/vocabulary"), 40)
+    told = each_on_its_own(two, httpx.Request("GET", f"{two}/metrics"), 8)
+    counted = [
+        line.rpartition(" ")[2]
+        for each in told
+        for line in each.text.splitlines()
+        if line.startswith("tracker_requests_total{") and "/v1/vocabulary" in line
+    ]
+
+    assert counted == ["40.0"] * 8
