@@ -1,5 +1,6 @@
 """How a request's body is read: who sends it first, then its type, its size, and strictly its JSON."""
 
+import asyncio
 from collections.abc import Callable, Coroutine, Sequence
 from email.message import Message
 from typing import Any
@@ -11,7 +12,8 @@ from starlette.requests import ClientDisconnect
 
 from app.auth import authenticate
 from app.bulk import BULK_TYPES
-from app.errors import TooLarge, UnsupportedMediaType, refused
+from app.errors import ReadOnly, TooLarge, TooSlow, Unauthenticated, UnsupportedMediaType, refused
+from app.limiting import Limits, address_of
 from app.retries import request_digest
 from app.settings import Settings
 from app.strict_json import parse_json
@@ -40,14 +42,31 @@ class WriteRoute(APIRoute):
         answer = super().get_route_handler()
 
         async def handle(request: Request) -> Response:
-            request.state.writer = await run_in_threadpool(authenticate, request)
+            settings: Settings = request.app.state.settings
+            await self.admit(request, settings)
             self.expect_type(request)
-            body = await read_body(request, self.limit(request.app.state.settings))
+            body = await read_body(request, self.limit(settings), settings.client_wait_seconds)
             request.state.request_digest = request_digest(request, body)
             request.state.body = body
             return await answer(ReadRequest(request, body, self.parse(body)))
 
         return handle
+
+    async def admit(self, request: Request, settings: Settings) -> None:
+        """Raise unless the request comes with a good key, not too often, while writing is open.
+
+        Who fails too often is told so; a good key is never refused for what others sent.
+        """
+        limits: Limits = request.app.state.limits
+        try:
+            writer = await run_in_threadpool(authenticate, request)
+        except Unauthenticated:
+            await limits.failures.count(request, address_of(request))
+            raise
+        request.state.key_id = writer.id
+        await limits.writes.count(request, writer.id)
+        if settings.read_only:
+            raise ReadOnly("This server only answers reads.", headers={"Retry-After": "60"})
 
     def expect_type(self, request: Request) -> None:
         """Raise `UnsupportedMediaType` unless the request says that it holds plain JSON."""
@@ -89,18 +108,25 @@ def expect_type(request: Request, accepted: Sequence[str]) -> str:
     return message.get_content_type()
 
 
-async def read_body(request: Request, limit: int) -> bytes:
-    """Return the body; raise `TooLarge` as soon as more than `limit` bytes are announced or come."""
+async def read_body(request: Request, limit: int, patience: float) -> bytes:
+    """Return the body, waiting for it for `patience` seconds.
+
+    Raises `TooLarge` as soon as more than `limit` bytes are announced or come, and `TooSlow`.
+    """
     too_large = TooLarge(f"The body may hold {limit} bytes.", headers={"Connection": "close"})
     announced = request.headers.get("content-length", "").lstrip("0")
     if announced.isdecimal() and int(announced[:19]) > limit:
         raise too_large
     body = bytearray()
     try:
-        async for chunk in request.stream():
-            body += chunk
-            if len(body) > limit:
-                raise too_large
+        async with asyncio.timeout(patience):
+            async for chunk in request.stream():
+                body += chunk
+                if len(body) > limit:
+                    raise too_large
+    except TimeoutError:
+        detail = f"The body has to come within {patience:g} seconds."
+        raise TooSlow(detail, headers={"Connection": "close"}) from None
     except ClientDisconnect:
         # Nobody is left to be answered; a half body is no fault of ours.
         raise refused("malformed", "The body broke off.", pointer="") from None

@@ -2,8 +2,6 @@
 
 import hashlib
 import re
-import signal
-import socket
 import sys
 from contextlib import closing
 from dataclasses import replace
@@ -13,20 +11,18 @@ from typing import Annotated, Any
 
 import httpx
 import typer
-import uvicorn
 from rich.progress import Progress
 from rich.table import Table
 from rich.text import Text
 from sqlalchemy.exc import DBAPIError
 
-from app import auth, bulk, importing, questions, seed, verify
+from app import auth, bulk, importing, questions, seed, server, verify
 from app.as_of import viewer
 from app.changes import Writer
 from app.console import configured, open_database, say
 from app.countries import every_country
 from app.db import Database, canonical_json, utc_now
-from app.errors import Fault, Invalid, TrackerError
-from app.main import create_app
+from app.errors import Fault, Invalid, ReadOnly, StorageFull, TrackerError, failure_of
 from app.vocabulary import Scope
 
 app = typer.Typer(
@@ -52,6 +48,7 @@ def progress() -> Progress:
 def serve(
     host: Annotated[str, typer.Option(help="Address to listen on.")] = "127.0.0.1",
     port: Annotated[int, typer.Option(help="Port to listen on.", min=1, max=65535)] = 8000,
+    workers: Annotated[int, typer.Option(help="Processes that answer.", min=1, max=64)] = 1,
     with_seed: Annotated[
         bool, typer.Option("--seed/--no-seed", help="Load the seed data into a new embedded database.")
     ] = True,
@@ -62,8 +59,9 @@ def serve(
     API key is printed, once. A PostgreSQL database must be at the schema of this release already:
     run `coalition migrate` first.
     """
-    database = open_database()
-    if database.is_embedded:
+    database, settings = open_database(), configured()
+    if database.is_embedded and not settings.read_only:
+        database.probe()
         with database.writing() as session:
             key = (
                 auth.create_key(session, "first run", Scope.CONTRIBUTE)
@@ -79,20 +77,7 @@ def serve(
     address = f"http://{host}:{port}"
     say.print(f"Dashboard  {address}/\nAPI docs   {address}/docs\nPositions  {address}/v1/positions")
     say.print("Stop with Ctrl-C.")
-    config = uvicorn.Config(
-        create_app(configured()), host=host, port=port, log_level="warning", timeout_graceful_shutdown=10
-    )
-    # The server raises the signal again when it has stopped in good order: that is no failure.
-    signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))
-    _Server(config).run()
-
-
-class _Server(uvicorn.Server):
-    """A server that lets those who follow the ledger go before it waits for what is still running."""
-
-    async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
-        await self.config.app.state.watch.close()  # type: ignore[union-attr]
-        await super().shutdown(sockets)
+    server.run(settings, host, port, workers)
 
 
 @app.command()
@@ -376,6 +361,12 @@ def main() -> None:
     except DBAPIError as error:
         address = Database(configured()).url.render_as_string(hide_password=True)
         say.print(f"The database {address} cannot be used: {error.orig}", markup=False, soft_wrap=True)
+        if isinstance(failure_of(error), ReadOnly | StorageFull):
+            say.print(
+                "It has to be writable: look at the permissions of its folder and the room on its disk, "
+                "or serve reads alone with TRACKER_READ_ONLY=true.",
+                soft_wrap=True,
+            )
         sys.exit(1)
     except OSError as error:
         say.print(f"{error.filename or 'The system'}: {error.strerror}", markup=False, soft_wrap=True)

@@ -24,10 +24,11 @@ def configured() -> Settings:
 def open_database() -> Database:
     """Return the configured database; stop with the cure if its schema is not this release's.
 
-    An embedded database is made and migrated as needed.
+    An embedded database is made and migrated as needed, unless it is set read-only.
     """
-    database = Database(configured())
-    if database.is_embedded:
+    settings = configured()
+    database = Database(settings)
+    if database.is_embedded and not settings.read_only:
         database.migrate()
     elif not database.schema_is_current():
         database.close()

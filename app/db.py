@@ -19,10 +19,12 @@ from alembic.runtime.migration import MigrationContext
 from alembic.script import ScriptDirectory
 from sqlalchemy import event
 from sqlalchemy.engine import URL, Connection, Dialect, Engine, make_url
+from sqlalchemy.exc import DBAPIError
 from sqlalchemy.types import TypeDecorator
 from sqlmodel import Session, SQLModel
 
-from app.errors import Busy
+from app.errors import Busy, ReadOnly, StorageFull, failure_of
+from app.metrics import CONNECTIONS, WRITE_WAIT_SECONDS
 from app.settings import Settings
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -115,6 +117,11 @@ class Database:
         self.write_wait = settings.write_wait_seconds
         self.is_embedded = self.url.get_backend_name() == "sqlite"
         self.engine = make_engine(self.url, self.write_wait)
+        event.listen(self.engine, "checkout", lambda *_: CONNECTIONS.inc())
+        event.listen(self.engine, "checkin", lambda *_: CONNECTIONS.dec())
+        self.has_refused = False
+        """Whether the last write met a disk that is full or cannot be written to."""
+
         self._writer = threading.Lock()
         self._readers = threading.BoundedSemaphore(READERS)
 
@@ -145,6 +152,7 @@ class Database:
         Raises `Busy` when the lock is not had in time. The lock of this process comes before the
         database's, because SQLite's own waiting is not fair.
         """
+        begun = time.monotonic()
         if not self._writer.acquire(timeout=self.write_wait):
             raise Busy(headers={"Retry-After": "2"})
         try:
@@ -154,9 +162,33 @@ class Database:
                     wait = int(self.write_wait * 1000)
                     session.execute(sa.text(f"SET LOCAL lock_timeout = {wait}"))
                     session.execute(sa.select(sa.func.pg_advisory_xact_lock(WRITE_LOCK)))
+                session.connection()
+                WRITE_WAIT_SECONDS.observe(time.monotonic() - begun)
                 yield session
+            self.has_refused = False
+        except DBAPIError as error:
+            self.has_refused = isinstance(failure_of(error), ReadOnly | StorageFull)
+            raise
         finally:
             self._writer.release()
+
+    def probe(self) -> None:
+        """Write something that changes nothing; raises what a write of anything would meet."""
+        with self.writing() as session:
+            session.execute(sa.text("UPDATE alembic_version SET version_num = version_num"))
+
+    def check_writable(self) -> None:
+        """Raise what a write would meet; writes itself only where the last write was refused.
+
+        So an idle database stays idle, however often its readiness is asked for.
+        """
+        if not self.is_embedded:
+            standby = sa.text("SELECT current_setting('transaction_read_only') = 'on'")
+            with self.engine.connect() as connection:
+                if connection.execute(standby).scalar_one():
+                    raise ReadOnly("The database is a standby.", headers={"Retry-After": "30"})
+        if self.has_refused:
+            self.probe()
 
     def migrate(self, revision: str = "head") -> None:
         """Bring the schema to `revision`; several processes may do so at once (see migrations/env.py)."""

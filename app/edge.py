@@ -1,13 +1,17 @@
 """The HTTP edge: what holds for every request, before any route (pure ASGI)."""
 
+import logging
 import re
 import secrets
+import time
 
 from fastapi import Request
 from starlette.datastructures import Headers, MutableHeaders
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from app.errors import TrackerError, problem
+from app.logs import ACCESS
+from app.metrics import count_request
 
 _REQUEST_ID = re.compile(r"[A-Za-z0-9._-]{1,64}")
 SECURITY = {
@@ -19,7 +23,7 @@ SECURITY = {
 
 
 class Edge:
-    """Gives each request an id, answers HEAD as GET without its body, adds the security headers."""
+    """Gives each request an id, answers HEAD as GET without its body, counts and logs each answer."""
 
     def __init__(self, app: ASGIApp) -> None:
         self.app = app
@@ -34,14 +38,18 @@ class Edge:
         scope = dict(scope, method="GET") if is_head else dict(scope)
         scope["state"] = dict(scope.get("state", {}), request_id=request_id, is_head=is_head)
 
-        is_answered = False
+        method = "HEAD" if is_head else scope["method"]
+        begun = time.perf_counter()
+        status = 0
 
         async def reply(message: Message) -> None:
-            nonlocal is_answered
+            nonlocal status
             if message["type"] == "http.response.start":
-                is_answered = True
+                status = message["status"]
+                count_request(method, route_of(scope), status, time.perf_counter() - begun)
                 headers = MutableHeaders(raw=list(message["headers"]))
                 headers["X-Request-ID"] = request_id
+                headers.update(scope["state"].get("more_headers", {}))
                 for name, value in SECURITY.items():
                     headers.setdefault(name, value)
                 message = dict(message, headers=headers.raw)
@@ -53,6 +61,24 @@ class Edge:
             await self.app(scope, receive, reply)
         except Exception:
             # Answered here, because the framework would do so outside of this: without the id.
-            if not is_answered:
+            if not status:
                 await problem(Request(scope), TrackerError())(scope, receive, reply)
             raise
+        finally:
+            event = {
+                "request_id": request_id,
+                "method": method,
+                "route": route_of(scope),
+                "status": status,
+                "duration_ms": round((time.perf_counter() - begun) * 1000, 1),
+            }
+            if "key_id" in scope["state"]:
+                event["key_id"] = scope["state"]["key_id"]
+            ACCESS.log(logging.ERROR if status >= 500 else logging.INFO, "answered", extra=event)
+
+
+def route_of(scope: Scope) -> str:
+    """Return the template of the route that a request went to, never what the client wrote."""
+    if "route" in scope:
+        return str(scope["route"].path_format)
+    return "static" if "endpoint" in scope else "none"

@@ -1,6 +1,7 @@
 """Failures as RFC 9457 problem details: one class each, carrying its status and its stable type."""
 
 import re
+import sqlite3
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from itertools import islice
@@ -10,7 +11,7 @@ from fastapi import FastAPI, Request, Response
 from fastapi.exceptions import RequestValidationError
 from pydantic import BaseModel, ConfigDict, Field
 from pydantic_core import ErrorDetails
-from sqlalchemy.exc import InterfaceError, OperationalError
+from sqlalchemy.exc import DBAPIError, InterfaceError, OperationalError
 from sqlalchemy.exc import TimeoutError as PoolTimeout
 from starlette.exceptions import HTTPException
 from starlette.routing import Match
@@ -125,6 +126,15 @@ class NotLive(TrackerError):
     cure = "Work on the entry that `replaced_by` links to."
 
 
+class TooSlow(TrackerError):
+    """The request did not come whole in the time that is given for it."""
+
+    status = 408
+    code = "too-slow"
+    title = "The request took too long to come"
+    cure = "Send it again, over a better connection or in smaller parts."
+
+
 class TooLarge(TrackerError):
     """The body is larger than the server takes."""
 
@@ -152,13 +162,40 @@ class Invalid(TrackerError):
     cure = "Mend what `errors` names and send it again; nothing was written."
 
 
+class RateLimited(TrackerError):
+    """Too many requests of this kind came from one client."""
+
+    status = 429
+    code = "rate-limited"
+    title = "Too many requests"
+    cure = "Nothing was written; go on after `Retry-After` seconds, and more slowly."
+
+
 class Busy(TrackerError):
     """The database did not answer in time."""
 
     status = 503
     code = "busy"
     title = "The record is busy"
-    cure = "Nothing was written; try again after `Retry-After` seconds."
+    cure = "Try again after `Retry-After` seconds; a write with its `Idempotency-Key` is recorded once."
+
+
+class ReadOnly(TrackerError):
+    """The record can be read and not be written to for now."""
+
+    status = 503
+    code = "read-only"
+    title = "The record is read-only for now"
+    cure = "Nothing was written; try again after `Retry-After` seconds. Reads go on."
+
+
+class StorageFull(TrackerError):
+    """The database has no room left, or cannot write to its disk."""
+
+    status = 507
+    code = "storage-full"
+    title = "The record has no room to grow"
+    cure = "Nothing was written; try again after `Retry-After` seconds. Reads go on."
 
 
 class ProblemError(BaseModel):
@@ -321,11 +358,37 @@ def install_error_handlers(app: FastAPI) -> None:
             return problem(request, NotFound("Nothing is at this path; /docs lists what is."))
         return problem(request, refused("malformed", "The request could not be read.", pointer=""))
 
-    @app.exception_handler(OperationalError)
-    @app.exception_handler(InterfaceError)
     @app.exception_handler(PoolTimeout)
-    async def database_away(request: Request, __: Exception) -> Response:
+    async def no_connection_free(request: Request, _: Exception) -> Response:
         return problem(request, Busy(headers={"Retry-After": "2"}))
+
+    @app.exception_handler(DBAPIError)
+    async def of_the_database(request: Request, error: DBAPIError) -> Response:
+        failure = failure_of(error)
+        if failure is None:
+            raise error
+        if error.connection_invalidated and request.method == "POST":
+            # The answer to its commit may be what got lost.
+            failure.detail = (
+                "The database went away while this was being recorded. Send it again with its "
+                "`Idempotency-Key`: it is recorded once."
+            )
+        return problem(request, failure)
+
+
+def failure_of(error: DBAPIError) -> TrackerError | None:
+    """Return what an error of the database means for who asked; None for a fault of ours.
+
+    SQLite tells it by its primary result code, PostgreSQL by its SQLSTATE.
+    """
+    code = getattr(error.orig, "sqlite_errorcode", 0) & 0xFF or getattr(error.orig, "sqlstate", None)
+    if code in (sqlite3.SQLITE_FULL, sqlite3.SQLITE_IOERR, "53100"):
+        return StorageFull(headers={"Retry-After": "30"})
+    if code in (sqlite3.SQLITE_READONLY, "25006"):
+        return ReadOnly(headers={"Retry-After": "30"})
+    if isinstance(error, OperationalError | InterfaceError) or error.connection_invalidated:
+        return Busy(headers={"Retry-After": "2"})
+    return None
 
 
 def allowed_methods(request: Request) -> set[str]:

@@ -7,6 +7,7 @@ from fastapi.concurrency import run_in_threadpool
 
 from app.changes import head_of
 from app.db import Database
+from app.metrics import FOLLOWERS
 
 LOOK_EVERY = 0.5
 """Seconds between looks at the ledger's head, while anybody follows."""
@@ -38,6 +39,7 @@ class Watch:
         Yields None after each silent `HEARTBEAT`.
         """
         self._followers += 1
+        FOLLOWERS.inc()
         if self._looking is None:
             self._looking = asyncio.create_task(self._look())
         try:
@@ -53,6 +55,7 @@ class Watch:
                     yield seq
         finally:
             self._followers -= 1
+            FOLLOWERS.dec()
             if self._followers == 0 and self._looking is not None:
                 self._looking.cancel()
                 self._looking = None

@@ -18,6 +18,7 @@ from app.deps import NotModified, check_query
 from app.edge import Edge
 from app.errors import MEDIA_TYPE, install_error_handlers
 from app.following import Watch
+from app.limiting import Limits
 from app.routes import (
     changes,
     countries,
@@ -64,11 +65,11 @@ def create_app(settings: Settings | None = None) -> FastAPI:
     database = Database(settings)
 
     @asynccontextmanager
-    async def lifespan(_: FastAPI) -> AsyncIterator[None]:
+    async def lifespan(_: FastAPI) -> AsyncIterator[dict[str, Any]]:
         # A writer asks the database a dozen times and waits its turn to run after each answer; at
         # Python's five milliseconds a turn, a few busy readers would make it wait for a second.
         sys.setswitchinterval(0.0005)
-        yield
+        yield {"settings": settings, "watch": app.state.watch}
         database.close()
 
     app = FastAPIOffline(
@@ -81,11 +82,13 @@ def create_app(settings: Settings | None = None) -> FastAPI:
         redoc_url=None,
         swagger_ui_oauth2_redirect_url="/docs/oauth2-redirect",
         lifespan=lifespan,
+        telemetry={"auto_configure": True, "metrics": False, "logs": False},
         generate_unique_id_function=lambda route: route.name,
     )
     app.state.settings = settings
     app.state.database = database
     app.state.watch = Watch(database)
+    app.state.limits = Limits(settings)
     install_error_handlers(app)
 
     @app.exception_handler(NotModified)
@@ -116,15 +119,8 @@ def create_app(settings: Settings | None = None) -> FastAPI:
         CORSMiddleware,
         allow_origins=["*"],
         allow_methods=["GET", "HEAD"],
-        expose_headers=[
-            "ETag",
-            "Ledger-Digest",
-            "Ledger-Seq",
-            "Link",
-            "Location",
-            "Retry-After",
-            "X-Request-ID",
-        ],
+        allow_headers=["If-None-Match", "Last-Event-ID", "X-Request-ID"],
+        expose_headers=EXPOSED,
     )
     # Streams of events are left alone: each must leave at once.
     app.add_middleware(GZipMiddleware, minimum_size=1000, compresslevel=4)

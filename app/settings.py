@@ -1,9 +1,25 @@
 """Everything that an operator may set, each setting documented beside its field."""
 
-from pydantic import Field, field_validator
+from typing import Annotated, Literal
+
+from limits import parse
+from pydantic import AfterValidator, Field, field_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
 from sqlalchemy.engine import make_url
 from sqlalchemy.exc import ArgumentError
+
+OFF = "off"
+"""What a limit is called that is not kept."""
+
+
+def _rate(text: str) -> str:
+    try:
+        return text if text == OFF else str(parse(text)) and text
+    except ValueError:
+        raise ValueError(f"give a number and a span, for example 60/minute, or {OFF}") from None
+
+
+Rate = Annotated[str, AfterValidator(_rate)]
 
 
 class Settings(BaseSettings):
@@ -28,6 +44,33 @@ class Settings(BaseSettings):
 
     bulk_limit_bytes: int = Field(default=33_554_432, ge=1024)
     """Largest body of a bulk request (32 MiB)."""
+
+    write_limit: Rate = "6000/minute"
+    """How often one API key may write, in each process: `60/minute`, `5/second` …, or `off`."""
+
+    failed_auth_limit: Rate = "3000/minute"
+    """How often one address may send a key that is no good, in each process, or `off`."""
+
+    connection_limit: int = Field(default=1000, ge=10)
+    """How many connections a process keeps; who comes beyond that is answered with 503 `busy`."""
+
+    client_wait_seconds: float = Field(default=60.0, gt=0)
+    """How long a client may take to send a request's head, and then its body."""
+
+    stop_wait_seconds: int = Field(default=10, ge=1)
+    """How long a server that is told to stop waits for requests that are running."""
+
+    trusted_proxies: str = ""
+    """Addresses or networks, comma-separated, whose `X-Forwarded-For` and `-Proto` are believed."""
+
+    log_format: Literal["text", "json"] = "text"
+    """How the server logs: lines for people, or one JSON object for each event."""
+
+    log_level: Literal["debug", "info", "warning", "error"] = "warning"
+    """From which level on it logs; each answer is an event of the level `info`."""
+
+    read_only: bool = False
+    """Answer reads, and every write with 503 `read-only`: for maintenance, and on a standby."""
 
     @field_validator("database_url")
     @classmethod

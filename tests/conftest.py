@@ -23,7 +23,7 @@ import app.db
 from app.auth import create_key
 from app.db import Database
 from app.main import create_app
-from app.settings import Settings
+from app.settings import OFF, Settings
 from app.vocabulary import Scope
 
 RECORD = "line_entry, line, statement_relation, statement, change, source, api_key, kept_answer"
@@ -88,7 +88,7 @@ def settings(backend: str, request: pytest.FixtureRequest, tmp_path: Path) -> Se
         url = f"sqlite:///{tmp_path / 'tracker.db'}"
     else:
         url = request.getfixturevalue("migrated_postgresql")
-    return Settings(database_url=url, _env_file=None)
+    return Settings(database_url=url, write_limit=OFF, failed_auth_limit=OFF, _env_file=None)
 
 
 @pytest.fixture

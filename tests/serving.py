@@ -52,6 +52,31 @@ def served(database_url: str, folder: Path, *, workers: int = 1) -> Iterator[str
             process.wait()
 
 
+@contextmanager
+def running(
+    database_url: str, folder: Path, *options: str, **variables: str
+) -> Iterator[tuple["subprocess.Popen[bytes]", str]]:
+    """Run `coalition serve` while the context lasts; give its process, and its address when it is ready."""
+    port = free_port()
+    with (folder / "serve.log").open("ab") as log:
+        process = subprocess.Popen(
+            [sys.executable, "-m", "app", "serve", "--no-seed", "--port", str(port), *options],
+            cwd=folder,
+            env=environment(database_url) | variables,
+            stderr=log,
+        )
+    try:
+        wait_until_ready(process, f"http://127.0.0.1:{port}")
+        yield process, f"http://127.0.0.1:{port}"
+    finally:
+        process.terminate()
+        try:
+            process.wait(15)
+        except subprocess.TimeoutExpired:
+            process.kill()
+            process.wait()
+
+
 def wait_until_ready(process: subprocess.Popen[bytes] | subprocess.Popen[str], address: str) -> None:
     """Return once the server is ready; fail if it ends first, or takes too long."""
     deadline = time.monotonic() + STARTS_WITHIN

@@ -8,7 +8,7 @@ ROOT = Path(__file__).parent.parent
 APP = ROOT / "app"
 
 ORDER = (
-    *("settings", "errors", "db", "strict_json"),
+    *("settings", "errors", "metrics", "logs", "db", "strict_json"),
     *("vocabulary", "dates", "fields", "countries", "sources", "statements", "lines", "changes", "positions"),
     *(
         "as_of",
@@ -24,9 +24,21 @@ ORDER = (
         "seed",
         "verify",
     ),
-    *("auth", "paging", "calling", "replies", "client", "retries", "following", "bodies", "deps", "edge"),
+    *(
+        "auth",
+        "paging",
+        "calling",
+        "replies",
+        "client",
+        "retries",
+        "following",
+        "limiting",
+        "bodies",
+        "deps",
+        "edge",
+    ),
     "routes",
-    *("main", "in_process", "console", "reports", "questions", "cli", "__main__"),
+    *("main", "in_process", "console", "reports", "questions", "server", "cli", "__main__"),
 )
 MAY_SPEAK_HTTP = {"errors", *ORDER[ORDER.index("auth") :]}
 SHARED_BY_ROUTES = {"app.routes.filters", "app.routes.answers"}

@@ -22,11 +22,14 @@ def problems(*statuses: int) -> Responses:
         403: "The key's scope does not reach that far",
         404: "The URL names something that is not there",
         406: "The answer cannot be given in that format",
+        408: "The body took too long to come",
         409: "Recorded already, or no longer live",
         413: "The body is too large",
         415: "The body is not plain JSON",
         422: "A parameter or the body is not valid",
+        429: "Too many requests of this key, or too many keys that are no good",
         503: "The database did not answer in time",
+        507: "The database has no room left",
     }
     schema = {"$ref": "#/components/schemas/Problem"}
     return {
@@ -51,7 +54,7 @@ LIST: Responses = READ | {
     },
     **problems(406),
 }
-WRITE: Responses = problems(401, 403, 409, 413, 415, 422, 503)
+WRITE: Responses = problems(401, 403, 408, 409, 413, 415, 422, 429, 503, 507)
 WRITE_ONE: Responses = WRITE | problems(404)
 
 

@@ -1,15 +1,21 @@
 """The codebook, the health checks, and the page behind each problem's `type`."""
 
+from contextlib import suppress
 from typing import Annotated, Any
 
 from fastapi import APIRouter, Path, Query, Request, Response
+from prometheus_client import CONTENT_TYPE_LATEST
 from pydantic import BaseModel, Field
+from sqlalchemy.exc import SQLAlchemyError
 
 from app import __version__, vocabulary
+from app.changes import head_of
 from app.db import Database
 from app.errors import Busy, NotFound, every_error
+from app.metrics import LEDGER_HEAD, exposition
 from app.paging import NoQuery
 from app.routes.answers import problems
+from app.settings import Settings
 from app.vocabulary import CREDIBILITY, FORCE, OFFERS, REFUSALS, SETS, SUPPORT
 
 router = APIRouter(tags=["codebook"])
@@ -87,13 +93,30 @@ def get_health(_: Annotated[NoQuery, Query()], response: Response) -> Any:
     return Health(status="ok", version=__version__)
 
 
-@health.get("/readyz", response_model=Health, responses=problems(422, 503))
+@health.get("/readyz", response_model=Health, responses=problems(422, 503, 507))
 def get_readiness(request: Request, response: Response, _: Annotated[NoQuery, Query()]) -> Any:
-    """Whether the database answers and its schema is the one of this release."""
+    """Whether the database answers, has this release's schema and, unless set read-only, takes writes."""
     database: Database = request.app.state.database
+    settings: Settings = request.app.state.settings
     if not database.schema_is_current():
         raise Busy(
             "The schema is not that of this release: run `coalition migrate`.", headers={"Retry-After": "30"}
         )
+    if not settings.read_only:
+        database.check_writable()
     response.headers["Cache-Control"] = "no-store"
     return Health(status="ready", version=__version__)
+
+
+@health.get(
+    "/metrics",
+    response_class=Response,
+    responses={200: {"content": {"text/plain": {"schema": {"type": "string"}}}}, **problems(422)},
+)
+def get_metrics(request: Request, _: Annotated[NoQuery, Query()]) -> Response:
+    """What the server counts and measures, for Prometheus."""
+    database: Database = request.app.state.database
+    # The other figures are the more wanted when the database is away.
+    with suppress(Busy, SQLAlchemyError), database.reading() as session:
+        LEDGER_HEAD.set(head_of(session).seq)
+    return Response(exposition(), headers={"Cache-Control": "no-store"}, media_type=CONTENT_TYPE_LATEST)
