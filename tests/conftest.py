@@ -4,6 +4,7 @@
 database, empty but for the countries; `clock` sets the time.
 """
 
+import secrets
 import shutil
 import warnings
 from collections.abc import Iterator
@@ -73,6 +74,19 @@ def migrated_postgresql(postgresql_url: str) -> str:
     database.migrate()
     database.close()
     return postgresql_url
+
+
+@pytest.fixture
+def new_postgresql(postgresql_url: str) -> Iterator[str]:
+    """Address of a new database without a schema, beside the one that the tests use."""
+    server = sa.make_url(postgresql_url)
+    name = f"new_{secrets.token_hex(4)}"
+    engine = sa.create_engine(server, isolation_level="AUTOCOMMIT")
+    with engine.connect() as connection:
+        connection.execute(sa.text(f"CREATE DATABASE {name}"))
+        yield server.set(database=name).render_as_string(hide_password=False)
+        connection.execute(sa.text(f"DROP DATABASE {name}"))
+    engine.dispose()
 
 
 def empty(database: Database) -> None:

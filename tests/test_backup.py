@@ -1,9 +1,7 @@
 import os
-import secrets
 import shutil
 import sqlite3
 import subprocess
-from collections.abc import Iterator
 from contextlib import closing
 from pathlib import Path
 
@@ -191,32 +189,19 @@ def test_where_there_is_no_record_none_is_made(tmp_path: Path) -> None:
     assert list(tmp_path.iterdir()) == []
 
 
-@pytest.fixture
-def another(migrated_postgresql: str) -> Iterator[str]:
-    """Address of a new, empty database beside the one that the tests use."""
-    server = sa.make_url(migrated_postgresql)
-    name = f"restored_{secrets.token_hex(4)}"
-    engine = sa.create_engine(server, isolation_level="AUTOCOMMIT")
-    with engine.connect() as connection:
-        connection.execute(sa.text(f"CREATE DATABASE {name}"))
-        yield server.set(database=name).render_as_string(hide_password=False)
-        connection.execute(sa.text(f"DROP DATABASE {name}"))
-    engine.dispose()
-
-
 @only_postgresql
 def test_on_postgresql_the_commands_shown_back_up_and_restore(
-    record: Database, contributor: TestClient, another: str, tmp_path: Path, postgresql_tools: Path
+    record: Database, contributor: TestClient, new_postgresql: str, tmp_path: Path, postgresql_tools: Path
 ) -> None:
     file = tmp_path / "my backup.dump"
     shown = coalition("backup", str(file), database_url=url_of(record), folder=tmp_path)
     dump = next(line.strip() for line in shown.err.splitlines() if line.startswith("  pg_dump"))
-    restore = dump_commands(sa.make_url(another), file)[1]
+    restore = dump_commands(sa.make_url(new_postgresql), file)[1]
     for line in (dump, restore):
         path = f"{postgresql_tools}{os.pathsep}{os.environ['PATH']}"
         subprocess.run(line, shell=True, check=True, env=os.environ | {"PATH": path}, capture_output=True)
-    verified = coalition("verify", database_url=another, folder=tmp_path)
-    restored = create_app(Settings(database_url=another, _env_file=None))
+    verified = coalition("verify", database_url=new_postgresql, folder=tmp_path)
+    restored = create_app(Settings(database_url=new_postgresql, _env_file=None))
     found = dumped(restored.state.database)
     before = dumped(record)
     key = contributor.headers["authorization"].removeprefix("Bearer ")

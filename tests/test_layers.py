@@ -24,6 +24,7 @@ ORDER = (
         "seed",
         "verify",
         "backup",
+        "copying",
     ),
     *("auth", "paging", "calling", "replies", "client", "retries", "following", "bodies", "deps", "edge"),
     "routes",
