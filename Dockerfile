@@ -1,5 +1,8 @@
-# The base is a short name on purpose: any engine, mirror or local image that answers to it will do.
-FROM python:3.13-slim AS build
+# A short name on purpose: any engine, mirror or local image that answers to it will do. Where every
+# build must be the same, pin it: --build-arg BASE=python:3.13-slim@sha256:...
+ARG BASE=python:3.13-slim
+
+FROM ${BASE} AS build
 RUN python -m venv --without-pip /opt/venv
 COPY requirements.txt /tmp/
 RUN python -m pip --python /opt/venv install --no-cache-dir --disable-pip-version-check \
@@ -13,7 +16,7 @@ COPY pyproject.toml LICENSE LICENSE-DATA ./
 # when the clone was made under a strict umask.
 RUN python -m compileall -q app migrations && chmod -R a+rX .
 
-FROM python:3.13-slim
+FROM ${BASE}
 ARG VERSION=unreleased
 LABEL org.opencontainers.image.title="coalition-commitment-tracker" \
       org.opencontainers.image.description="What countries say they will, might or will not give to the Ukraine reassurance force, with every fact's source." \
@@ -33,6 +36,8 @@ VOLUME /data
 # By number, so that an orchestrator can see that it is not root without reading /etc/passwd.
 USER 10001:10001
 EXPOSE 8000
+# The server then lets those go who follow the ledger, ends what it has begun, and leaves with 0.
+STOPSIGNAL SIGTERM
 # No curl in a slim image; no proxy, because the address is this container's own.
 HEALTHCHECK --interval=10s --timeout=4s --start-period=30s --retries=3 \
     CMD ["python", "-c", "from urllib.request import ProxyHandler, build_opener; build_opener(ProxyHandler({})).open('http://127.0.0.1:8000/readyz', timeout=3)"]

@@ -11,15 +11,14 @@ from typing import Annotated, Any
 
 import httpx
 import typer
-from rich.progress import Progress
 from rich.table import Table
 from rich.text import Text
 from sqlalchemy.exc import DBAPIError
 
-from app import auth, bulk, importing, questions, seed, server, verify
+from app import auth, bulk, importing, keeping, questions, seed, server, verify
 from app.as_of import viewer
 from app.changes import Writer
-from app.console import configured, open_database, say
+from app.console import configured, open_database, progress, say, tell_verified
 from app.countries import every_country
 from app.db import Database, canonical_json, utc_now
 from app.errors import Fault, Invalid, ReadOnly, StorageFull, TrackerError, failure_of
@@ -36,12 +35,8 @@ app = typer.Typer(
 keys = typer.Typer(help="Make, list and revoke the API keys that may write.", no_args_is_help=True)
 app.add_typer(keys, name="keys")
 app.add_typer(questions.app)
+app.add_typer(keeping.app)
 LOCAL = Writer(id="local", name="command line", scope=Scope.CURATE)
-
-
-def progress() -> Progress:
-    """Return a bar that shows how far the work is, where somebody watches."""
-    return Progress(console=say, transient=True, disable=not say.is_terminal)
 
 
 @app.command()
@@ -291,13 +286,7 @@ def verify_record(
         with progress() as bar:
             walk = bar.add_task("Verifying", total=total)
             found = verify.verify(session, head=head, progress=lambda more: bar.advance(walk, more))
-    if found.finding is not None:
-        say.print(
-            f"Not sound: entry {found.finding.seq}: {found.finding.what}.", markup=False, soft_wrap=True
-        )
-        raise typer.Exit(1)
-    say.print(f"Sound: {found.seq} entries.")
-    typer.echo(found.digest)
+    tell_verified(found)
 
 
 @keys.command("create")

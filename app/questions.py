@@ -17,13 +17,12 @@ from typing import Annotated, Any
 import httpx
 import typer
 from rich.console import Console
-from rich.progress import Progress
 from sqlalchemy.exc import InterfaceError, OperationalError
 from sqlmodel import Session
 
 from app.changes import Head, head_at, head_known_at, head_of
 from app.client import Tracker, TrackerFailure
-from app.console import configured, open_database, say
+from app.console import configured, open_database, progress, say
 from app.dates import parse_day
 from app.diff import Axis, Mode
 from app.errors import TrackerError
@@ -319,7 +318,7 @@ def export(
         say.print(f"There is no directory {file.parent}.", markup=False)
         raise typer.Exit(2)
     asked: dict[str, Any] = {"as_of": as_of, "known_at": known_at, "seq": seq}
-    with asking(url) as tracker, _progress() as bar:
+    with asking(url) as tracker, progress() as bar:
         lists: dict[str, Callable[..., Answers[Any, Any]]] = {
             "positions": tracker.positions,
             "changes": tracker.changes,
@@ -340,10 +339,6 @@ def export(
             Path(name).unlink(missing_ok=True)
             raise
     say.print(f"Wrote {file}.", markup=False)
-
-
-def _progress() -> Progress:
-    return Progress(console=say, transient=True, disable=not say.is_terminal)
 
 
 def _umask() -> int:
@@ -375,7 +370,7 @@ def release(
         try:
             head = _head(session, known_at, seq)
             day = parse_day(as_of) if as_of else None
-            with _progress() as bar:
+            with progress() as bar:
                 task = bar.add_task("Writing", total=count_files())
                 day = write_release(session, directory, head, day, progress=lambda: bar.advance(task))
         except (ValueError, FileExistsError) as error:

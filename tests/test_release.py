@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-import yaml  # type: ignore[import-untyped]
+import yaml
 from fastapi.testclient import TestClient
 from frictionless import Package
 from typer.testing import CliRunner, Result

@@ -1,5 +1,4 @@
 import multiprocessing
-import secrets
 from collections.abc import Iterator
 from contextlib import ExitStack
 from multiprocessing.synchronize import Barrier
@@ -27,22 +26,11 @@ RECORDED = list(FORGERIES)
 
 @pytest.fixture
 def blank(backend: str, request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Database]:
-    if backend == "sqlite":
-        database = Database(Settings(database_url=f"sqlite:///{tmp_path / 'blank.db'}", _env_file=None))
-        yield database
-        database.close()
-        return
-    server = sa.make_url(request.getfixturevalue("postgresql_url"))
-    name = f"blank_{secrets.token_hex(4)}"
-    engine = sa.create_engine(server, isolation_level="AUTOCOMMIT")
-    with engine.connect() as connection:
-        connection.execute(sa.text(f"CREATE DATABASE {name}"))
-        url = server.set(database=name).render_as_string(hide_password=False)
-        database = Database(Settings(database_url=url, _env_file=None))
-        yield database
-        database.close()
-        connection.execute(sa.text(f"DROP DATABASE {name}"))
-    engine.dispose()
+    is_embedded = backend == "sqlite"
+    url = f"sqlite:///{tmp_path}/blank.db" if is_embedded else request.getfixturevalue("new_postgresql")
+    database = Database(Settings(database_url=url, _env_file=None))
+    yield database
+    database.close()
 
 
 @pytest.fixture
