@@ -45,10 +45,10 @@ class Settings(BaseSettings):
     bulk_limit_bytes: int = Field(default=33_554_432, ge=1024)
     """Largest body of a bulk request (32 MiB)."""
 
-    write_limit: Rate = "6000/minute"
+    write_limit: Rate = "60000/minute"
     """How often one API key may write, in each process: `60/minute`, `5/second` …, or `off`."""
 
-    failed_auth_limit: Rate = "3000/minute"
+    failed_auth_limit: Rate = "30000/minute"
     """How often one address may send a key that is no good, in each process, or `off`."""
 
     connection_limit: int = Field(default=1000, ge=10)

@@ -4,6 +4,7 @@
 database, empty but for the countries; `clock` sets the time.
 """
 
+import os
 import secrets
 import shutil
 import warnings
@@ -24,11 +25,13 @@ import app.db
 from app.auth import create_key
 from app.db import Database
 from app.main import create_app
-from app.settings import OFF, Settings
+from app.settings import Settings
 from app.vocabulary import Scope
 
 RECORD = "line_entry, line, statement_relation, statement, change, source, api_key, kept_answer"
 BACKENDS = ("sqlite", "postgresql")
+
+os.environ |= {"TRACKER_WRITE_LIMIT": "off", "TRACKER_FAILED_AUTH_LIMIT": "off"}
 
 
 @pytest.fixture(scope="session")
@@ -112,7 +115,7 @@ def settings(backend: str, request: pytest.FixtureRequest, tmp_path: Path) -> Se
         url = f"sqlite:///{tmp_path / 'tracker.db'}"
     else:
         url = request.getfixturevalue("migrated_postgresql")
-    return Settings(database_url=url, write_limit=OFF, failed_auth_limit=OFF, _env_file=None)
+    return Settings(database_url=url, _env_file=None)
 
 
 @pytest.fixture
