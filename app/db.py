@@ -23,6 +23,7 @@ from sqlalchemy.exc import DBAPIError
 from sqlalchemy.types import TypeDecorator
 from sqlmodel import Session, SQLModel
 
+from app.beacon import CHANNEL, FileState, Listener, shared_beacon
 from app.errors import Busy, ReadOnly, StorageFull, failure_of
 from app.metrics import CONNECTIONS, WRITE_WAIT_SECONDS
 from app.settings import Settings
@@ -124,6 +125,10 @@ class Database:
 
         self._writer = threading.Lock()
         self._readers = threading.BoundedSemaphore(READERS)
+        self.beacon = shared_beacon()
+        path = self.url.database
+        self._file = FileState(path) if self.is_embedded and path and _is_file(self.url) else None
+        self._listener: Listener | None = None
 
     @contextmanager
     def reading(self) -> Iterator[Session]:
@@ -161,7 +166,9 @@ class Database:
                 if not self.is_embedded:
                     wait = int(self.write_wait * 1000)
                     session.execute(sa.text(f"SET LOCAL lock_timeout = {wait}"))
-                    session.execute(sa.select(sa.func.pg_advisory_xact_lock(WRITE_LOCK)))
+                    # Others are told when this commits, and only then.
+                    lock = sa.func.pg_advisory_xact_lock(WRITE_LOCK)
+                    session.execute(sa.select(lock, sa.func.pg_notify(CHANNEL, "")))
                 session.connection()
                 WRITE_WAIT_SECONDS.observe(time.monotonic() - begun)
                 yield session
@@ -170,6 +177,8 @@ class Database:
             self.has_refused = isinstance(failure_of(error), ReadOnly | StorageFull)
             raise
         finally:
+            # Whatever came of it: even a commit that failed may have been one.
+            self.beacon.renew()
             self._writer.release()
 
     def probe(self) -> None:
@@ -189,6 +198,23 @@ class Database:
                     raise ReadOnly("The database is a standby.", headers={"Retry-After": "30"})
         if self.has_refused:
             self.probe()
+
+    def state(self) -> bytes | None:
+        """Return a name for the record's state, or None while it cannot be told.
+
+        It is another one after every write, by whomever: at the latest when the writer is answered
+        where the writer is of this machine, else within `beacon.PATIENCE` seconds.
+        """
+        if self._file is not None:
+            return self._file.name()
+        return self.beacon.name() if self._listener is not None and self._listener.is_sure else None
+
+    def listen(self) -> None:
+        """Begin to hear of writes by other machines; ends with `close`."""
+        if not self.is_embedded:
+            url = self.url.set(drivername="postgresql")
+            self._listener = Listener(url.render_as_string(hide_password=False), self.beacon)
+            self._listener.start()
 
     def migrate(self, revision: str = "head") -> None:
         """Bring the schema to `revision`; several processes may do so at once (see migrations/env.py)."""
@@ -212,7 +238,16 @@ class Database:
 
     def close(self) -> None:
         """Close every connection; SQLite then moves its write-ahead log into the file."""
+        if self._listener is not None:
+            self._listener.stop()
+            self._listener = None
+        if self._file is not None:
+            self._file.close()
         self.engine.dispose()
+
+
+def _is_file(url: URL) -> bool:
+    return bool(url.database) and url.database != ":memory:" and "uri" not in url.query
 
 
 def alembic_config() -> Config:

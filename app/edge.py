@@ -32,8 +32,7 @@ class Edge:
         if scope["type"] != "http":
             await self.app(scope, receive, send)
             return
-        given = Headers(scope=scope).get("x-request-id", "")
-        request_id = given if _REQUEST_ID.fullmatch(given) else secrets.token_hex(8)
+        request_id = request_id_of(Headers(scope=scope).get("x-request-id", ""))
         is_head = scope["method"] == "HEAD"
         scope = dict(scope, method="GET") if is_head else dict(scope)
         scope["state"] = dict(scope.get("state", {}), request_id=request_id, is_head=is_head)
@@ -75,6 +74,11 @@ class Edge:
             if "key_id" in scope["state"]:
                 event["key_id"] = scope["state"]["key_id"]
             ACCESS.log(logging.ERROR if status >= 500 else logging.INFO, "answered", extra=event)
+
+
+def request_id_of(given: str) -> str:
+    """Return the id of a request: the one that it was given, if that is one, or a new one."""
+    return given if _REQUEST_ID.fullmatch(given) else secrets.token_hex(8)
 
 
 def route_of(scope: Scope) -> str:

@@ -13,6 +13,7 @@ from fastapi.staticfiles import StaticFiles
 from fastapi_offline import FastAPIOffline
 
 from app import __version__
+from app.caching import Cache
 from app.db import ROOT, Database
 from app.deps import NotModified, check_query
 from app.edge import Edge
@@ -69,6 +70,7 @@ def create_app(settings: Settings | None = None) -> FastAPI:
         # A writer asks the database a dozen times and waits its turn to run after each answer; at
         # Python's five milliseconds a turn, a few busy readers would make it wait for a second.
         sys.setswitchinterval(0.0005)
+        database.listen()
         yield {"settings": settings, "watch": app.state.watch}
         database.close()
 
@@ -125,6 +127,8 @@ def create_app(settings: Settings | None = None) -> FastAPI:
     # Streams of events are left alone: each must leave at once.
     app.add_middleware(GZipMiddleware, minimum_size=1000, compresslevel=4)
     app.add_middleware(Edge)
+    if settings.cache_bytes:
+        app.add_middleware(Cache, state=database.state, limit=settings.cache_bytes)
     return app
 
 

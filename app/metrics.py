@@ -32,6 +32,7 @@ CACHE_LOOKUPS = Counter(
     "tracker_cache_lookups", "Look-ups in a cache.", ["cache", "result"], registry=REGISTRY
 )
 """`result` is `hit` or `miss`; a cache counts with `CACHE_LOOKUPS.labels("name", "hit").inc()`."""
+CACHE_EVICTIONS = Counter("tracker_cache_evictions", "Answers dropped for want of room.", registry=REGISTRY)
 
 LEDGER_HEAD = Gauge(
     "tracker_ledger_head_seq", "Newest entry of the ledger.", registry=REGISTRY, multiprocess_mode="max"

@@ -5,21 +5,23 @@ import os
 import signal
 import sys
 from contextlib import ExitStack
+from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
 
 import uvicorn
 from fastapi import Request
 from starlette.types import Receive, Scope, Send
-from uvicorn.protocols.http.h11_impl import H11Protocol
+from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
+from app.beacon import SHARED, new_beacon_file
 from app.errors import Busy, problem
 from app.logs import configuration
 from app.metrics import FOLDER
 from app.settings import Settings
 
 
-class Connection(H11Protocol):
+class Connection(HttpToolsProtocol):
     """A connection that ends when a request's head does not come, and is refused when there are too many.
 
     When the server stops, those who follow the ledger are let go before it waits for the rest.
@@ -76,6 +78,10 @@ def run(settings: Settings, host: str, port: int, workers: int) -> None:
     with ExitStack() as stack:
         if workers > 1 and FOLDER not in os.environ:
             os.environ[FOLDER] = stack.enter_context(TemporaryDirectory(prefix="tracker-metrics-"))
+        if workers > 1:
+            shared = stack.enter_context(TemporaryDirectory(prefix="tracker-beacon-"))
+            os.environ[SHARED] = f"{shared}/state"
+            new_beacon_file(Path(os.environ[SHARED]))
         uvicorn.run(
             "app.main:create_app",
             factory=True,
@@ -83,6 +89,7 @@ def run(settings: Settings, host: str, port: int, workers: int) -> None:
             port=port,
             workers=workers,
             http=Connection,
+            loop="uvloop",
             ws="none",
             lifespan="on",
             log_config=configuration(settings),

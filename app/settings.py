@@ -54,6 +54,9 @@ class Settings(BaseSettings):
     connection_limit: int = Field(default=1000, ge=10)
     """How many connections a process keeps; who comes beyond that is answered with 503 `busy`."""
 
+    cache_bytes: int = Field(default=67_108_864, ge=0)
+    """How much memory answers are kept in, in each process (64 MiB); 0 keeps none."""
+
     client_wait_seconds: float = Field(default=60.0, gt=0)
     """How long a client may take to send a request's head, and then its body."""
 

@@ -8,7 +8,7 @@ ROOT = Path(__file__).parent.parent
 APP = ROOT / "app"
 
 ORDER = (
-    *("settings", "errors", "metrics", "logs", "db", "strict_json"),
+    *("settings", "errors", "metrics", "logs", "beacon", "db", "strict_json"),
     *("vocabulary", "dates", "fields", "countries", "sources", "statements", "lines", "changes", "positions"),
     *(
         "as_of",
@@ -38,6 +38,7 @@ ORDER = (
         "bodies",
         "deps",
         "edge",
+        "caching",
     ),
     "routes",
     *("main", "in_process", "console", "reports", "questions", "server", "keeping", "cli", "__main__"),
