@@ -11,8 +11,9 @@ from typing import Any
 from pydantic import BaseModel, Field, ValidationError
 from sqlmodel import Session
 
+from app.appending import next_instant
 from app.as_of import PositionFilter, Viewer
-from app.changes import Head, Writer, head_of, moves_between, next_instant, stated_by
+from app.changes import Head, Writer, head_of, moves_between, stated_by
 from app.diff import DiffEntry, Entry, Mode, diff_knowledge
 from app.errors import Duplicate, Fault, Invalid, faults_of, invalid, refused
 from app.recording import add_statement, not_kept

@@ -1,13 +1,12 @@
 """The ledger: every statement, correction and retraction, numbered, chained by digest, never changed.
 
-Database triggers refuse UPDATE and DELETE of its rows. Whoever calls `append` holds the write
-lock, so `seq` has no gaps and commits in its own order.
+Database triggers refuse UPDATE and DELETE of its rows; `appending` adds them.
 """
 
 import hashlib
-from collections.abc import Collection, Iterator, Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
-from datetime import datetime, timedelta
+from datetime import datetime
 from typing import Any, NamedTuple
 
 import sqlalchemy as sa
@@ -94,16 +93,6 @@ EMPTY = Head(0, None, NO_DIGEST)
 """The record before its first entry."""
 
 
-@dataclass(frozen=True, slots=True)
-class Draft:
-    """A statement that is about to enter the ledger, with its source and its relations."""
-
-    statement: Statement
-    source: Source
-    relations: tuple[StatementRelation, ...]
-    components: tuple[Component, ...]
-
-
 def head_of(session: Session) -> Head:
     """Return the newest state of the record."""
     return _head(session, sa.true())
@@ -143,81 +132,6 @@ def _head(session: Session, where: sa.ColumnElement[bool]) -> Head:
     query = select(Change.seq, Change.recorded_at, Change.digest).where(where)
     row = session.exec(query.order_by(col(Change.seq).desc()).limit(1)).first()
     return EMPTY if row is None else Head(*row)
-
-
-def next_instant(head: Head) -> datetime:
-    """Return the instant of an entry recorded now: later than the head's, whatever the clock does."""
-    now = utc_now()
-    if head.recorded_at is None:
-        return now
-    return max(now, head.recorded_at + timedelta(microseconds=1))
-
-
-def append(
-    session: Session,
-    head: Head,
-    change: Change,
-    draft: Draft | None,
-) -> Head:
-    """Add `change`, and the statement that it brings, after `head`; return the new head.
-
-    Sets `seq`, `chain` and `digest`. The caller holds the write lock and has set `recorded_at`.
-    """
-    change.seq = head.seq + 1
-    change.chain = change.chain or change.seq
-    statement = source = None
-    relations: tuple[StatementRelation, ...] = ()
-    if draft is not None:
-        statement, source, relations = draft.statement, draft.source, draft.relations
-        statement.seq = change.seq
-        for relation in relations:
-            relation.seq = change.seq
-    change.digest = next_digest(head.digest, entry_document(change, statement, relations, source))
-    insert(session, change)
-    if draft is not None and statement is not None:
-        insert(session, statement)
-        for relation in relations:
-            insert(session, relation)
-        for entry in enter_lines(session, statement, draft.components, change.chain):
-            insert(session, entry)
-    return Head(change.seq, change.recorded_at, change.digest)
-
-
-def insert(session: Session, row: SQLModel) -> None:
-    """Insert one row at once: the ledger's order of tables is ours, and nothing is read back."""
-    table = sa.inspect(type(row)).local_table
-    session.execute(table.insert(), row.model_dump())
-
-
-# Built once: a bulk request asks it for every row, and building costs more than asking.
-_LINES = sa.select(col(Line.component), col(Line.id)).where(
-    col(Line.country_code) == sa.bindparam("country_code"), col(Line.voice) == sa.bindparam("voice")
-)
-
-
-def enter_lines(
-    session: Session, statement: Statement, components: Sequence[Component], chain: int
-) -> Iterator[LineEntry]:
-    """Yield the places that a statement takes in its lines; a line that is new is made."""
-    asked = {"country_code": statement.country_code, "voice": statement.voice}
-    ids = {row.component: row.id for row in session.execute(_LINES, asked)}
-    for component in components:
-        if component not in ids:
-            ids[component] = (session.exec(select(sa.func.max(Line.id))).one() or 0) + 1
-            line = Line(
-                id=ids[component],
-                country_code=statement.country_code,
-                component=component,
-                voice=statement.voice,
-            )
-            insert(session, line)
-        yield LineEntry(
-            line_id=ids[component],
-            seq=statement.seq,
-            effective_on=statement.effective_on,
-            is_withdrawal=statement.firmness == "withdrawn",
-            chain=chain,
-        )
 
 
 def next_digest(previous: str, document: dict[str, Any]) -> str:

@@ -212,8 +212,8 @@ def content_of(row: Any) -> Content:
 class Stated:
     """A statement as read back from the ledger, with what later entries did to it.
 
-    `row` holds the columns of `Statement`. What the rules ask for again and again is taken out of
-    it once.
+    `row` holds the columns of `Statement`, each of `relations` those of `StatementRelation`. What
+    the rules ask for again and again is taken out of them once.
     """
 
     seq: int
@@ -221,7 +221,7 @@ class Stated:
     replaced_by: int | None
     row: Any
     source: SourceBrief
-    relations: tuple[StatementRelation, ...]
+    relations: tuple[Any, ...]
     voice: Voice = field(init=False)
     components: tuple[Component, ...] = field(init=False)
     effective_on: date = field(init=False)

@@ -9,7 +9,8 @@ APP = ROOT / "app"
 
 ORDER = (
     *("settings", "errors", "db", "strict_json"),
-    *("vocabulary", "dates", "fields", "countries", "sources", "statements", "changes", "positions"),
+    *("vocabulary", "dates", "fields", "countries", "sources", "statements", "changes", "appending"),
+    "positions",
     *(
         "as_of",
         "diff",
