@@ -11,8 +11,9 @@ from typing import Any
 from pydantic import BaseModel, Field, ValidationError
 from sqlmodel import Session
 
+from app.appending import next_instant
 from app.as_of import PositionFilter, Viewer, known_between
-from app.changes import Head, Writer, actions_between, head_of, next_instant
+from app.changes import Head, Writer, actions_between, head_of
 from app.diff import DiffEntry, Mode, diff_knowledge
 from app.errors import Duplicate, Fault, Invalid, faults_of, invalid, refused
 from app.recording import add_statement, not_kept

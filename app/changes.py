@@ -1,13 +1,12 @@
 """The ledger: every statement, correction and retraction, numbered, chained by digest, never changed.
 
-Database triggers refuse UPDATE and DELETE of its rows. Whoever calls `append` holds the write
-lock, so `seq` has no gaps and commits in its own order.
+Database triggers refuse UPDATE and DELETE of its rows; `appending` adds them.
 """
 
 import hashlib
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass
-from datetime import datetime, timedelta
+from datetime import datetime
 from typing import Any
 
 import sqlalchemy as sa
@@ -16,10 +15,10 @@ from pydantic import Field as Described
 from sqlalchemy.orm import aliased
 from sqlmodel import Field, Session, SQLModel, col, select
 
-from app.db import TextEnum, UTCDateTime, canonical_json, insert, utc_now
+from app.db import TextEnum, UTCDateTime, canonical_json, utc_now
 from app.errors import NotFound, refused
 from app.fields import MAX_SEQ, Instant, instant_text
-from app.lines import Line, LineEntry, enter_lines, heard_in, leave_lines
+from app.lines import Line, LineEntry
 from app.sources import Source, SourceBrief
 from app.statements import (
     Stated,
@@ -93,16 +92,6 @@ EMPTY = Head(0, None, NO_DIGEST)
 """The record before its first entry."""
 
 
-@dataclass(frozen=True, slots=True)
-class Draft:
-    """A statement that is about to enter the ledger, with its source and its relations."""
-
-    statement: Statement
-    source: Source
-    relations: tuple[StatementRelation, ...]
-    components: tuple[Component, ...]
-
-
 def head_of(session: Session) -> Head:
     """Return the newest state of the record."""
     return _head(session, sa.true())
@@ -142,45 +131,6 @@ def _head(session: Session, where: sa.ColumnElement[bool]) -> Head:
     query = select(Change.seq, Change.recorded_at, Change.digest).where(where)
     row = session.exec(query.order_by(col(Change.seq).desc()).limit(1)).first()
     return EMPTY if row is None else Head(*row)
-
-
-def next_instant(head: Head) -> datetime:
-    """Return the instant of an entry recorded now: later than the head's, whatever the clock does."""
-    now = utc_now()
-    if head.recorded_at is None:
-        return now
-    return max(now, head.recorded_at + timedelta(microseconds=1))
-
-
-def append(
-    session: Session,
-    head: Head,
-    change: Change,
-    draft: Draft | None,
-) -> Head:
-    """Add `change`, and the statement that it brings, after `head`; return the new head.
-
-    Sets `seq`, `chain` and `digest`. The caller holds the write lock and has set `recorded_at`.
-    """
-    change.seq = head.seq + 1
-    change.chain = change.chain or change.seq
-    statement = source = None
-    relations: tuple[StatementRelation, ...] = ()
-    if draft is not None:
-        statement, source, relations = draft.statement, draft.source, draft.relations
-        statement.seq = change.seq
-        for relation in relations:
-            relation.seq = change.seq
-    change.digest = next_digest(head.digest, entry_document(change, statement, relations, source))
-    insert(session, Change, **change.model_dump())
-    if change.replaces is not None:
-        leave_lines(session, change.replaces, change.seq)
-    if draft is not None and statement is not None:
-        insert(session, Statement, **statement.model_dump())
-        for relation in relations:
-            insert(session, StatementRelation, **relation.model_dump())
-        enter_lines(session, heard_in(statement, draft.components, change.chain, relations))
-    return Head(change.seq, change.recorded_at, change.digest)
 
 
 def next_digest(previous: str, document: dict[str, Any]) -> str:

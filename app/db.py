@@ -101,11 +101,6 @@ def canonical_json(value: object) -> str:
     return json.dumps(value, ensure_ascii=False, sort_keys=True, separators=(",", ":"))
 
 
-def insert(session: Session, table: type[SQLModel], **values: Any) -> None:
-    """Insert one row at once: the order of rows is ours, and nothing is read back."""
-    session.execute(sa.inspect(table).local_table.insert(), values)
-
-
 class Database:
     """One database: where it is, and the two ways of using it.
 

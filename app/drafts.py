@@ -12,10 +12,10 @@ import sqlalchemy as sa
 from sqlalchemy.orm import aliased
 from sqlmodel import Session, col, select
 
+from app.appending import Draft, Values
 from app.as_of import Known
 from app.changes import (
     Change,
-    Draft,
     Head,
     Writer,
     stated_by,
@@ -34,7 +34,6 @@ from app.statements import (
     NewQuantity,
     Stated,
     Statement,
-    StatementRelation,
     components_of,
     search_text_of,
 )
@@ -180,7 +179,7 @@ def draft_of(
     if isinstance(source, NewSource):
         source = make_source(session, head, recorded_at, source, writer)
     quantity = new.quantity or NewQuantity()
-    statement = Statement(
+    statement = Values(
         seq=head.seq + 1,
         country_code=country.code,
         kind=new.kind,
@@ -322,9 +321,9 @@ def _relations(
     country: Country | None,
     voice: Voice | None,
     faults: list[Fault],
-) -> tuple[StatementRelation, ...]:
+) -> tuple[Values, ...]:
     """Return the marked relations, each target followed to the first entry of its chain."""
-    found: dict[tuple[int, Relation], StatementRelation] = {}
+    found: dict[tuple[int, Relation], Values] = {}
     for number, given in enumerate(new.relates_to or ()):
         pointer = f"/relates_to/{number}/seq"
         named = stated_by(session, head.seq, None, col(Statement.seq) == given.seq)
@@ -341,7 +340,7 @@ def _relations(
             elif left is not None and _leads_to(session, head, chain, left.chain):
                 message = "That statement repeats this one; mark one of the two only."
                 faults.append(Fault("circular", message, pointer))
-        found[given.seq, given.relation] = StatementRelation(
+        found[given.seq, given.relation] = Values(
             seq=head.seq + 1, target_seq=given.seq, relation=given.relation, target_chain=chain
         )
     return tuple(found.values())

@@ -15,8 +15,8 @@ import sqlalchemy as sa
 from sqlalchemy.orm import aliased
 from sqlmodel import Field, Session, SQLModel, col
 
-from app.db import TextEnum, insert
-from app.statements import Statement, StatementRelation, meaning_of
+from app.db import TextEnum
+from app.statements import StatementRelation, meaning_of
 from app.vocabulary import Component, Firmness, Kind, Relation, Voice
 
 LineKey = tuple[str, str]
@@ -107,6 +107,10 @@ class Heard(NamedTuple):
     def is_refusal(self) -> bool:
         """Whether it refuses, or takes a refusal back."""
         return self.stance.startswith(Kind.REFUSAL)
+
+    def in_line(self) -> dict[str, Any]:
+        """Return the columns of `LineEntry`, but for the line's own."""
+        return dict(zip(self._fields[3:], self[3:], strict=True))
 
     def is_live(self, seq: int) -> bool:
         """Tell whether it was recorded by `seq` and neither corrected nor retracted by then."""
@@ -363,9 +367,7 @@ def related_lines(session: Session, countries: Collection[str]) -> set[LineKey]:
     return {(country, component) for country, component in session.execute(query)}
 
 
-def relations_of(
-    session: Session, heard: Iterable[Heard], seq: int, new: Iterable[StatementRelation] = ()
-) -> Relations:
+def relations_of(session: Session, heard: Iterable[Heard], seq: int, new: Iterable[Any] = ()) -> Relations:
     """Return the relations of `heard`, and of all that they repeat, as recorded by `seq`.
 
     `new` are relations of a statement that is about to be recorded.
@@ -415,9 +417,12 @@ def _chunks(values: Collection[int]) -> Iterator[list[int]]:
 
 
 def heard_in(
-    statement: Statement, components: Sequence[Component], chain: int, relations: Iterable[StatementRelation]
+    statement: Any, components: Sequence[Component], chain: int, relations: Iterable[Any]
 ) -> list[Heard]:
-    """Return a statement as each line that it enters hears it."""
+    """Return a statement as each line that it enters hears it.
+
+    Takes what has the columns of `Statement`, and of `StatementRelation`.
+    """
     asked = {Relation.REPEATS, Relation.CLARIFIES}
     starts_on = min(statement.stated_earliest_on or statement.effective_on, statement.effective_on)
     stance, meaning = f"{statement.kind} {statement.firmness}", meaning_of(statement)
@@ -447,21 +452,11 @@ _IDS = sa.select(col(Line.component), col(Line.id)).where(
 )
 
 
-def enter_lines(session: Session, heard: Sequence[Heard]) -> None:
-    """Let a statement enter its lines; a line that is new is made."""
-    asked = {"country_code": heard[0].country, "voice": heard[0].voice}
-    ids = {row.component: row.id for row in session.execute(_IDS, asked)}
-    for each in heard:
-        if each.component not in ids:
-            ids[each.component] = (session.scalar(sa.select(sa.func.max(Line.id))) or 0) + 1
-            insert(session, Line, id=ids[each.component], component=each.component, **asked)
-        values = each._asdict()
-        for name in ("country", "component", "voice"):
-            del values[name]
-        insert(session, LineEntry, line_id=ids[each.component], **values)
+def line_ids(session: Session, country: str, voice: str) -> dict[str, int]:
+    """Return the ids of the lines of a country's voice, by component."""
+    return dict(session.execute(_IDS, {"country_code": country, "voice": voice}).all())
 
 
-def leave_lines(session: Session, seq: int, left_seq: int) -> None:
-    """Let the statement of entry `seq` leave its lines: entry `left_seq` replaces it."""
-    table = LineEntry.__table__  # type: ignore[attr-defined]
-    session.execute(sa.update(table).where(table.c.seq == seq).values(left_seq=left_seq))
+def newest_line_id(session: Session) -> int:
+    """Return the id of the line that was made last; 0 if there is none."""
+    return session.scalar(sa.select(sa.func.max(Line.id))) or 0

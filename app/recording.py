@@ -11,17 +11,16 @@ from typing import Annotated
 from pydantic import BaseModel, ConfigDict, Field
 from sqlmodel import Session, col
 
+from app.appending import Values, append, next_instant
 from app.as_of import PositionFilter, Viewer, known_between
 from app.changes import (
     Change,
     ChangeView,
     Head,
     Writer,
-    append,
     change_views,
     get_change,
     head_of,
-    next_instant,
     stated_by,
 )
 from app.diff import DiffEntry, Mode, diff_knowledge
@@ -207,8 +206,8 @@ def _change(
     recorded_at: datetime,
     reason: str | None = None,
     left: Stated | None = None,
-) -> Change:
-    return Change(
+) -> Values:
+    return Values(
         seq=0,
         action=action,
         recorded_at=recorded_at,

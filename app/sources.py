@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 from datetime import datetime
-from typing import Annotated
+from typing import Annotated, Any
 
 import sqlalchemy as sa
 from pydantic import BaseModel, ConfigDict
@@ -125,8 +125,8 @@ def get_source(session: Session, source_id: int, newest: int) -> Source:
     return source
 
 
-def source_brief(source: Source) -> SourceBrief:
-    """Return what is shown of a source beside a position."""
+def source_brief(source: Any) -> SourceBrief:
+    """Return what is shown of a source beside a position; `source` has the columns of `Source`."""
     return SourceBrief(
         id=source.id,
         title=source.title,

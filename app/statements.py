@@ -176,7 +176,7 @@ def meaning_of(row: Any) -> str:
 class Stated:
     """A statement as read back from the ledger, whole, with what later entries did to it.
 
-    `row` holds the columns of `Statement`.
+    `row` holds the columns of `Statement`, each of `relations` those of `StatementRelation`.
     """
 
     seq: int
@@ -184,7 +184,7 @@ class Stated:
     replaced_by: int | None
     row: Any
     source: SourceBrief
-    relations: tuple[StatementRelation, ...]
+    relations: tuple[Any, ...]
 
     @property
     def voice(self) -> Voice:

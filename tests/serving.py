@@ -1,4 +1,4 @@
-"""A server of its own: what a client meets, in a process that can be stopped."""
+"""A server of its own: what a client meets, in a process that can be stopped, or in this one."""
 
 import os
 import socket
@@ -8,10 +8,14 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from threading import Thread
 
 import httpx
+import uvicorn
 
 from app.db import ROOT
+from app.main import create_app
+from app.settings import Settings
 
 STARTS_WITHIN = 30.0
 
@@ -75,6 +79,29 @@ def running(
         except subprocess.TimeoutExpired:
             process.kill()
             process.wait()
+
+
+@contextmanager
+def answering(settings: Settings) -> Iterator[str]:
+    """Serve a migrated database from this process while the context lasts; give the address.
+
+    Starts at once, and is for those who only need somebody to ask.
+    """
+    port = free_port()
+    config = uvicorn.Config(create_app(settings), port=port, log_config=None, timeout_graceful_shutdown=5)
+    server = uvicorn.Server(config)
+    thread = Thread(target=server.run)
+    thread.start()
+    deadline = time.monotonic() + STARTS_WITHIN
+    try:
+        while not server.started:
+            assert thread.is_alive(), "the server ended before it was ready"
+            assert time.monotonic() < deadline, "the server was not ready in time"
+            time.sleep(0.01)
+        yield f"http://127.0.0.1:{port}"
+    finally:
+        server.should_exit = True
+        thread.join()
 
 
 def wait_until_ready(process: subprocess.Popen[bytes] | subprocess.Popen[str], address: str) -> None:

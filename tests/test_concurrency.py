@@ -19,9 +19,9 @@ from tests.serving import served
 
 COUNTRIES = ("PL", "FR", "GB", "DE", "IT", "ES", "NO", "SE", "FI", "DK", "NL", "BE", "EE", "LV", "LT", "CZ")
 KINDS = ("troops", "air", "sea")
-WRITERS, WALKERS, FOLLOWERS = 64, 4, 2
 LONG = bool(os.environ.get("TRACKER_TEST_LONG"))
-POSTS = 20 if LONG else 4
+WRITERS, POSTS = (64, 20) if LONG else (16, 6)
+WALKERS, FOLLOWERS = 4, 2
 
 
 @dataclass

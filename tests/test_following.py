@@ -12,16 +12,16 @@ from starlette.testclient import TestClient
 
 from app.settings import Settings
 from tests import make
-from tests.serving import environment, free_port, served, wait_until_ready
+from tests.serving import answering, environment, free_port, wait_until_ready
 
 ATOM = "{http://www.w3.org/2005/Atom}"
 
 
 @pytest.fixture
-def address(settings: Settings, tracker: FastAPI, tmp_path: Path) -> Iterator[str]:
+def address(settings: Settings, tracker: FastAPI) -> Iterator[str]:
     """Where a server of its own serves the record of `tracker`."""
     assert tracker.state.settings is settings
-    with served(settings.database_url, tmp_path) as found:
+    with answering(settings) as found:
         yield found
 
 

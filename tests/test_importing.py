@@ -17,7 +17,7 @@ from app.settings import Settings
 from app.vocabulary import Scope
 from tests import make
 from tests.commands import Outcome, coalition
-from tests.serving import served
+from tests.serving import answering
 
 Body = dict[str, Any]
 
@@ -63,11 +63,11 @@ def url(migrated: Path, tmp_path: Path) -> str:
 
 
 @pytest.fixture
-def remote(settings: Settings, database: Database, tmp_path: Path) -> Iterator[tuple[str, str]]:
+def remote(settings: Settings, database: Database) -> Iterator[tuple[str, str]]:
     """Address of a tracker that runs elsewhere, and a key for it."""
     with database.writing() as session:
         key = create_key(session, "sender", Scope.CONTRIBUTE)
-    with served(settings.database_url, tmp_path) as address:
+    with answering(settings) as address:
         yield address, key
 
 

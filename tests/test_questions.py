@@ -209,7 +209,7 @@ def test_here_and_there_answer_the_same(
     shutil.copy(migrated, tmp_path / "tracker.db")
     database_url = f"sqlite:///{tmp_path / 'tracker.db'}"
     assert invoke(database_url, "seed").exit_code == 0
-    with serving.served(database_url, tmp_path) as url:
+    with serving.answering(Settings(database_url=database_url, _env_file=None)) as url:
         for arguments in (DIFF, ("positions", "--format", "csv"), ("positions", "--format", "table")):
             here, there = invoke(database_url, *arguments), invoke("sqlite://", *arguments, "--url", url)
             assert here.stdout == there.stdout

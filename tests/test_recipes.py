@@ -165,7 +165,7 @@ def test_the_client_session_goes_as_the_page_shows_it(migrated: Path, tmp_path: 
         key = create_key(session, "tester", Scope.CONTRIBUTE)
     database.close()
     session_shown = next(each for each in recipes("client.md") if each.language == "python")
-    with serving.served(database_url, tmp_path) as url:
+    with serving.answering(Settings(database_url=database_url, _env_file=None)) as url:
         code = session_shown.code.replace(HERE, url)
         printed = subprocess.check_output(
             [sys.executable, "-c", code], cwd=ROOT, env=environment(key), text=True

@@ -1,0 +1,137 @@
+"""How entries enter the ledger: numbered, chained, placed in their lines, and inserted table by table.
+
+Whoever appends holds the write lock, so `seq` has no gaps and commits in its own order.
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from types import SimpleNamespace
+from typing import Any
+
+import sqlalchemy as sa
+from sqlmodel import Session, SQLModel
+
+from app.changes import Change, Head, entry_document, next_digest
+from app.db import utc_now
+from app.lines import Line, LineEntry, heard_in, line_ids, newest_line_id
+from app.sources import Source
+from app.statements import Statement, StatementRelation
+from app.vocabulary import Component
+
+ORDER: tuple[type[SQLModel], ...] = (Source, Change, Statement, StatementRelation, Line, LineEntry)
+"""The tables that entries fill, each after those that it refers to."""
+
+
+class Values(SimpleNamespace):
+    """The columns of a row that is about to be inserted, each under its own name.
+
+    A table's own class knows them too, but takes longer to make than the row to insert.
+    """
+
+
+@dataclass(frozen=True, slots=True)
+class Draft:
+    """A statement that is about to enter the ledger, with its source and its relations."""
+
+    statement: Values
+    """The columns of `Statement`."""
+    source: Source | Values
+    relations: tuple[Values, ...]
+    """The columns of `StatementRelation`."""
+    components: tuple[Component, ...]
+
+
+def next_instant(head: Head) -> datetime:
+    """Return the instant of an entry recorded now: later than the head's, whatever the clock does."""
+    now = utc_now()
+    if head.recorded_at is None:
+        return now
+    return max(now, head.recorded_at + timedelta(microseconds=1))
+
+
+class Appending:
+    """Entries on their way into the ledger: `insert` puts all of them in, a statement for each table."""
+
+    def __init__(self, session: Session, head: Head) -> None:
+        self.head = head
+        """The head that the record has once everything is inserted."""
+        self._session = session
+        self._rows: dict[type[SQLModel], list[Mapping[str, Any]]] = {table: [] for table in ORDER}
+        self._left: list[dict[str, int]] = []
+        self._lines: dict[tuple[str, str], dict[str, int]] = {}
+        self._newest_line: int | None = None
+
+    def add_source(self, source: Values) -> None:
+        """Add a source that is not known yet, by the columns of `Source`."""
+        self._rows[Source].append(vars(source))
+
+    def append(self, change: Values, draft: Draft | None) -> Head:
+        """Add an entry, and the statement that it brings, after the head; return the new head.
+
+        `change` has the columns of `Change`, of which this sets `seq`, `chain` and `digest`.
+        """
+        change.seq = self.head.seq + 1
+        change.chain = change.chain or change.seq
+        statement = source = None
+        relations: tuple[Values, ...] = ()
+        if draft is not None:
+            statement, source, relations = draft.statement, draft.source, draft.relations
+            statement.seq = change.seq
+            for relation in relations:
+                relation.seq = change.seq
+        change.digest = next_digest(self.head.digest, entry_document(change, statement, relations, source))
+        self._rows[Change].append(vars(change))
+        if change.replaces is not None:
+            self._left.append({"replaced": change.replaces, "left_seq": change.seq})
+        if draft is not None and statement is not None:
+            self._rows[Statement].append(vars(statement))
+            self._rows[StatementRelation] += map(vars, relations)
+            self._enter_lines(statement, draft.components, change.chain, relations)
+        self.head = Head(change.seq, change.recorded_at, change.digest)
+        return self.head
+
+    def insert(self) -> None:
+        """Insert what was added since the last time."""
+        for table, rows in self._rows.items():
+            if rows:
+                # The order of the tables is ours, and nothing is read back.
+                self._session.execute(sa.inspect(table).local_table.insert(), rows)
+                self._rows[table] = []
+        if self._left:
+            place: Any = sa.inspect(LineEntry).local_table
+            leave = sa.update(place).where(place.c.seq == sa.bindparam("replaced"))
+            self._session.execute(leave.values(left_seq=sa.bindparam("left_seq")), self._left)
+            self._left = []
+
+    def _enter_lines(
+        self, statement: Values, components: Sequence[Component], chain: int, relations: Sequence[Values]
+    ) -> None:
+        """Give a statement its places in its lines; a line that is new is made."""
+        for heard in heard_in(statement, components, chain, relations):
+            ids = self._known_lines(heard.country, heard.voice)
+            if heard.component not in ids:
+                ids[heard.component] = self._next_line()
+                line = {"country_code": heard.country, "voice": heard.voice, "component": heard.component}
+                self._rows[Line].append(line | {"id": ids[heard.component]})
+            self._rows[LineEntry].append({"line_id": ids[heard.component]} | heard.in_line())
+
+    def _known_lines(self, country: str, voice: str) -> dict[str, int]:
+        key = (country, voice)
+        if key not in self._lines:
+            self._lines[key] = line_ids(self._session, country, voice)
+        return self._lines[key]
+
+    def _next_line(self) -> int:
+        if self._newest_line is None:
+            self._newest_line = newest_line_id(self._session)
+        self._newest_line += 1
+        return self._newest_line
+
+
+def append(session: Session, head: Head, change: Values, draft: Draft | None) -> Head:
+    """Add one entry after `head`, at once; return the new head (see `Appending.append`)."""
+    entering = Appending(session, head)
+    entering.append(change, draft)
+    entering.insert()
+    return entering.head
