@@ -187,9 +187,10 @@ class Database:
         So an idle database stays idle, however often its readiness is asked for.
         """
         if not self.is_embedded:
-            standby = sa.text("SELECT current_setting('transaction_read_only') = 'on'")
-            with self.engine.connect() as connection:
-                if connection.execute(standby).scalar_one():
+            standby = "SELECT pg_is_in_recovery() OR current_setting('default_transaction_read_only')::bool"
+            # A standby does not even begin a transaction that does not say that it only reads.
+            with self.engine.execution_options(postgresql_readonly=True).connect() as connection:
+                if connection.execute(sa.text(standby)).scalar_one():
                     raise ReadOnly("The database is a standby.", headers={"Retry-After": "30"})
         if self.has_refused:
             self.probe()
@@ -295,7 +296,8 @@ def _write_ahead(connection: Any, patience: float) -> str:
         try:
             mode: str = connection.execute("PRAGMA journal_mode = WAL").fetchone()[0]
             return mode
-        except sqlite3.OperationalError:
-            if time.monotonic() > deadline:
+        except sqlite3.OperationalError as error:
+            in_vain = (sqlite3.SQLITE_FULL, sqlite3.SQLITE_IOERR, sqlite3.SQLITE_READONLY)
+            if error.sqlite_errorcode & 0xFF in in_vain or time.monotonic() > deadline:
                 raise
             time.sleep(0.02)

@@ -384,7 +384,7 @@ def failure_of(error: DBAPIError) -> TrackerError | None:
     code = getattr(error.orig, "sqlite_errorcode", 0) & 0xFF or getattr(error.orig, "sqlstate", None)
     if code in (sqlite3.SQLITE_FULL, sqlite3.SQLITE_IOERR, "53100"):
         return StorageFull(headers={"Retry-After": "30"})
-    if code in (sqlite3.SQLITE_READONLY, "25006"):
+    if code in (sqlite3.SQLITE_READONLY, "25006", "0A000"):  # the last: to BEGIN READ WRITE on a standby
         return ReadOnly(headers={"Retry-After": "30"})
     if isinstance(error, OperationalError | InterfaceError) or error.connection_invalidated:
         return Busy(headers={"Retry-After": "2"})

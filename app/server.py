@@ -20,14 +20,19 @@ from app.logs import configuration
 from app.metrics import FOLDER
 from app.settings import Settings
 
+LAST_REQUESTS = 0.5
+"""Seconds in which a server that stops still takes requests on the connections that it has."""
+
 
 class Connection(HttpToolsProtocol):
     """A connection that ends when a request's head does not come, and is refused when there are too many.
 
-    When the server stops, those who follow the ledger are let go before it waits for the rest.
+    When the server stops, those who follow the ledger are let go before it waits for the rest. A
+    client that keeps its connection may just be sending on it: it is answered, and told to go.
     """
 
     _head_deadline: asyncio.TimerHandle | None = None
+    _is_leaving = False
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         super().connection_made(transport)
@@ -39,6 +44,8 @@ class Connection(HttpToolsProtocol):
     def data_received(self, data: bytes) -> None:
         super().data_received(data)
         self._await_head()
+        if self._is_leaving:
+            self._say_goodbye()
 
     def connection_lost(self, exc: Exception | None) -> None:
         self._forget_head()
@@ -46,11 +53,27 @@ class Connection(HttpToolsProtocol):
 
     def shutdown(self) -> None:
         self.loop.create_task(self.app_state["watch"].close())
-        super().shutdown()
+        self._is_leaving = True
+        self._say_goodbye()
+        self.loop.call_later(LAST_REQUESTS, self._leave)
+
+    def _say_goodbye(self) -> None:
+        """Let the answer that is to come say that it is the connection's last."""
+        if self._is_answering:
+            self.cycle.keep_alive = False
+            self.cycle.default_headers = [*self.cycle.default_headers, (b"connection", b"close")]
+
+    def _leave(self) -> None:
+        if not self._is_answering:
+            self.transport.close()
+
+    @property
+    def _is_answering(self) -> bool:
+        return self.cycle is not None and not self.cycle.response_complete
 
     def _await_head(self) -> None:
         """Give the next request's head its time; between requests the keep-alive timeout rules."""
-        if self.cycle is not None and not self.cycle.response_complete:
+        if self._is_answering:
             self._forget_head()
         elif self._head_deadline is None and not self.transport.is_closing():
             wait = self._settings.client_wait_seconds

@@ -48,12 +48,20 @@ def served(database_url: str, folder: Path, *, workers: int = 1) -> Iterator[str
         wait_until_ready(process, address)
         yield address
     finally:
-        process.terminate()
-        try:
-            process.wait(15)
-        except subprocess.TimeoutExpired:
-            process.kill()
-            process.wait()
+        stop(process)
+
+
+def start(
+    database_url: str, folder: Path, port: int, *options: str, **variables: str
+) -> "subprocess.Popen[bytes]":
+    """Start `coalition serve` on a port; what it says goes to `serve.log` in `folder`."""
+    with (folder / "serve.log").open("ab") as log:
+        return subprocess.Popen(
+            [sys.executable, "-m", "app", "serve", "--no-seed", "--port", str(port), *options],
+            cwd=folder,
+            env=environment(database_url) | variables,
+            stderr=log,
+        )
 
 
 @contextmanager
@@ -62,23 +70,22 @@ def running(
 ) -> Iterator[tuple["subprocess.Popen[bytes]", str]]:
     """Run `coalition serve` while the context lasts; give its process, and its address when it is ready."""
     port = free_port()
-    with (folder / "serve.log").open("ab") as log:
-        process = subprocess.Popen(
-            [sys.executable, "-m", "app", "serve", "--no-seed", "--port", str(port), *options],
-            cwd=folder,
-            env=environment(database_url) | variables,
-            stderr=log,
-        )
+    process = start(database_url, folder, port, *options, **variables)
     try:
         wait_until_ready(process, f"http://127.0.0.1:{port}")
         yield process, f"http://127.0.0.1:{port}"
     finally:
-        process.terminate()
-        try:
-            process.wait(15)
-        except subprocess.TimeoutExpired:
-            process.kill()
-            process.wait()
+        stop(process)
+
+
+def stop(process: "subprocess.Popen[bytes]") -> None:
+    """End a server, by force if it has to be."""
+    process.terminate()
+    try:
+        process.wait(15)
+    except subprocess.TimeoutExpired:
+        process.kill()
+        process.wait()
 
 
 @contextmanager

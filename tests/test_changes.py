@@ -5,6 +5,8 @@ from typing import Any
 import pytest
 from starlette.testclient import TestClient
 
+from app.db import Database
+from app.verify import verify
 from tests import make
 from tests.conftest import Clock
 
@@ -174,6 +176,34 @@ def test_instants_increase_though_the_clock_stands_still_or_is_set_back(
         "2026-01-15T12:00:00.000002Z",
         "2026-01-16T11:00:00.000000Z",
     ]
+
+
+def test_a_clock_that_jumps_changes_neither_the_order_nor_what_held(
+    contributor: TestClient, clock: Clock, database: Database
+) -> None:
+    held: list[tuple[int, bytes]] = []
+
+    def asked(seq: int) -> bytes:
+        return contributor.get("/v1/positions", params={"as_of": "2025-04-01", "seq": seq}).content
+
+    for number, hours in enumerate((-1, 5, -48, 0, 3, -24)):
+        clock.pass_(hours=hours)
+        stated = make.state(contributor, speaker=f"Speaker {number}")
+        rows = [make.body(country=code, speaker=f"Speaker {number}") for code in ("DE", "FR")]
+        assert contributor.post("/v1/positions/bulk", json=rows).status_code == 201
+        clock.pass_(hours=-1)
+        make.retract(contributor, make.correct(contributor, stated, firmness="committed"))
+        held.append((stated + 4, asked(stated + 4)))
+    changes = feed(contributor, limit=1000)["items"]
+    instants = [change["recorded_at"] for change in changes]
+
+    assert [change["seq"] for change in changes] == list(range(1, len(changes) + 1))
+    assert instants == sorted(instants)
+    # The rows of one bulk request share their instant; everything else has its own.
+    assert len(set(instants)) == 4 * len(held)
+    assert [asked(seq) for seq, _ in held] == [answer for _, answer in held]
+    with database.reading() as session:
+        assert verify(session).finding is None
 
 
 def test_the_digests_can_be_computed_from_what_is_published(contributor: TestClient) -> None:

@@ -13,6 +13,7 @@ from starlette.testclient import TestClient
 
 from app.db import Database
 from app.settings import Settings
+from app.verify import verify
 from tests import make
 
 FORGERIES = {
@@ -85,6 +86,41 @@ def test_migrations_go_down_to_nothing_and_up_again(blank: Database) -> None:
     assert at_base == ({"alembic_version"}, 0)
     assert differences(blank) == []
     assert blank.schema_is_current()
+
+
+READS = (
+    "/v1/positions?as_of=2025-04-01",
+    "/v1/positions?as_of=2025-04-01&dates=possible&format=csv",
+    "/v1/positions/PL/troops?as_of=2025-04-01",
+    "/v1/countries/PL?as_of=2025-04-01",
+    "/v1/changes?limit=1000",
+    "/v1/diff?axis=recorded&from=0&to=3&mode=events",
+    "/v1/timeline?from=2025-03-01&to=2025-04-01",
+    "/v1/export/history.csv",
+    "/v1/export/changes.ndjson",
+    "/v1/sources",
+)
+
+
+def test_what_was_recorded_outlives_migrations_down_and_up_to_the_byte(
+    recorded: Database, contributor: TestClient
+) -> None:
+    make.correct(contributor, 1, firmness="committed")
+
+    def answers() -> dict[str, tuple[int, bytes]]:
+        found = {path: contributor.get(path) for path in READS}
+        return {path: (each.status_code, each.content) for path, each in found.items()}
+
+    before = answers()
+    for _ in range(2):
+        recorded.migrate("0002")
+        recorded.migrate()
+
+    assert {status for status, _ in before.values()} == {200}
+    assert answers() == before
+    assert differences(recorded) == []
+    with recorded.reading() as session:
+        assert verify(session).finding is None
 
 
 def test_migrating_a_current_schema_changes_nothing(database: Database, queries: list[str]) -> None:
