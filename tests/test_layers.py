@@ -16,7 +16,9 @@ ORDER = (
         "drafts",
         "recording",
         "country_page",
+        "overview",
         "summary",
+        "chart",
         "export",
         "release",
         "bulk",
@@ -25,6 +27,7 @@ ORDER = (
         "verify",
     ),
     *("auth", "paging", "calling", "replies", "client", "retries", "following", "bodies", "deps", "edge"),
+    "pages",
     "routes",
     *("main", "in_process", "console", "reports", "questions", "cli", "__main__"),
 )
