@@ -9,17 +9,17 @@ from typing import Any
 from fastapi import Depends, FastAPI, Request, Response
 from fastapi.middleware.cors import CORSMiddleware
 from fastapi.middleware.gzip import GZipMiddleware
-from fastapi.staticfiles import StaticFiles
 from fastapi_offline import FastAPIOffline
 
 from app import __version__
 from app.caching import Cache
-from app.db import ROOT, Database
+from app.db import Database
 from app.deps import NotModified, check_query
 from app.edge import Edge
 from app.errors import MEDIA_TYPE, install_error_handlers
 from app.following import Watch
 from app.limiting import Limits
+from app.pages import WebFiles
 from app.routes import (
     changes,
     countries,
@@ -97,7 +97,7 @@ def create_app(settings: Settings | None = None) -> FastAPI:
     async def unchanged(_: Request, fresh: NotModified) -> Response:
         return Response(status_code=304, headers=fresh.headers)
 
-    app.mount("/web", StaticFiles(directory=ROOT / "app" / "web"), name="web")
+    app.mount("/web", WebFiles(), name="web")
     for router in (
         dashboard.router,
         positions.router,

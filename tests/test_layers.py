@@ -17,7 +17,9 @@ ORDER = (
         "drafts",
         "recording",
         "country_page",
+        "overview",
         "summary",
+        "chart",
         "export",
         "release",
         "bulk",
@@ -41,6 +43,7 @@ ORDER = (
         "edge",
         "caching",
     ),
+    "pages",
     "routes",
     *("main", "in_process", "console", "reports", "questions", "server", "keeping", "cli", "__main__"),
 )

@@ -13,8 +13,9 @@ from sqlmodel import col
 
 from app.changes import Change
 from app.db import Database
+from app.lines import LineEntry
 from app.retries import KeptAnswer
-from app.statements import LineEntry, Statement
+from app.statements import Statement
 from app.verify import verify
 from tests import make
 

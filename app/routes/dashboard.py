@@ -1,95 +1,209 @@
-"""GET /: the matrix of countries and components, as a page for people."""
+"""The dashboard: GET / with the matrix and the map, a country's page, a line's page, two days compared."""
 
-from html import escape
-from typing import Annotated
+from typing import Annotated, Any
 
-from fastapi import APIRouter, Query, Request
+from fastapi import APIRouter, Path, Query, Request, Response
 from fastapi.responses import HTMLResponse
+from pydantic import Field
+from sqlmodel import Session
 
-from app.as_of import PositionFilter, known_on, positions_as_of
-from app.deps import Read, reading
+from app.as_of import PositionFilter, known_lines, known_on, known_over, known_record
+from app.changes import ChangeView, LedgerFilter, get_change, newest_changes
+from app.chart import draw_timeline
+from app.countries import every_country, get_code
+from app.country_page import country_page
+from app.db import utc_now
+from app.deps import Read, base_url, reading
+from app.diff import Mode, Op, diff_days
+from app.errors import NotFound
+from app.fields import Day
+from app.lines import Lines, report_counts
+from app.overview import Calendar, Days, calendar, line_shown, matrix
+from app.pages import Links, PageRoute, dataset_document, europe, fingerprint, page
 from app.paging import MomentQuery
-from app.positions import PositionView
 from app.routes.answers import READ
-from app.vocabulary import FORCE, Component, Kind
+from app.vocabulary import FORCE, Action, Component
 
-router = APIRouter(tags=["operations"])
+router = APIRouter(tags=["operations"], route_class=PageRoute)
 
-# Nothing but our own style sheet is loaded, and no script runs.
-POLICY = "default-src 'none'; style-src 'self'; form-action 'self'; base-uri 'none'; frame-ancestors 'none'"
+LATEST = 6
+"""How many entries of the ledger the dashboard shows."""
+
+MOST_ENTRIES = 1_000
+"""How many entries of one country are looked through for corrections, the newest first."""
+
+Code = Annotated[str, Path(description="Alpha-2, alpha-3 or alias.", examples=["PL"])]
+
+
+class DashboardQuery(MomentQuery):
+    """What the dashboard shows."""
+
+    component: Component = Field(default=Component.TROOPS, description="What map and timeline show.")
+
+
+class CompareQuery(MomentQuery):
+    """Which two days are compared."""
+
+    from_: Day | None = Field(default=None, alias="from", description="Default: the change before `to`.")
+    to: Day | None = Field(default=None, description="Default: the day of the dashboard.")
+    component: Component | None = Field(default=None, description="Only in its lines. Default: in all.")
+
+
+def look(_: Session, __: int | None) -> str:
+    """Return what distinguishes a page from an older release's."""
+    return fingerprint()
 
 
 @router.get("/", response_class=HTMLResponse, responses=READ)
-def get_dashboard(request: Request, query: Annotated[MomentQuery, Query()]) -> HTMLResponse:
-    """The positions on a day, as a page: countries by component, each with its source."""
-    with reading(request, query) as read:
-        known = known_on(read.session, read.moment, PositionFilter())
-        found = positions_as_of(known, read.viewer(), read.day, PositionFilter())
-        page = render(read, found)
-        return HTMLResponse(page, headers=read.headers | {"Content-Security-Policy": POLICY})
-
-
-def render(read: Read, found: list[PositionView]) -> str:
-    """Return the page; whatever a client has written is shown as text."""
-    components = [each for each in Component if each in FORCE or any(p.component is each for p in found)]
-    rows: dict[str, dict[Component, PositionView]] = {}
-    for position in found:
-        rows.setdefault(position.country_name, {})[position.component] = position
-    day = read.day.isoformat()
-    asked = read.request.query_params
-    pinned = f"&amp;seq={read.seq}" if {"seq", "known_at"} & set(asked) else ""
-    moment = f"as_of={day}{pinned}"
-    kept = f'<input type="hidden" name="seq" value="{read.seq}">' if pinned else ""
-    if rows:
-        head = "".join(f'<th scope="col">{each}</th>' for each in components)
-        body = "".join(
-            f'<tr><th scope="row">{escape(name)}</th>'
-            + "".join(_cell(held.get(component), moment) for component in components)
-            + "</tr>"
-            for name, held in sorted(rows.items())
+def get_dashboard(request: Request, query: Annotated[DashboardQuery, Query()]) -> Response:
+    """The dashboard: the positions on a day as a matrix and a map, each cell with its sources."""
+    with reading(request, query, version=look) as read:
+        session, viewer, dates = read.session, read.viewer(), calendar_of(read)
+        known = known_on(session, read.moment, PositionFilter(), possible=True)
+        shown = matrix(known, viewer, read.day, report_counts(session, read.seq, read.day))
+        # Beyond today and the last change nothing moves: the chart would only grow wider.
+        last = min(read.day, max([utc_now().date(), *dates.changed[-1:]]))
+        drawn = known_lines(session, read.seq, Lines(components=[query.component]))
+        latest = newest_changes(session, read.seq, LATEST, LedgerFilter())
+        countries = every_country(session)
+        return page(
+            "dashboard.html",
+            headers=read.headers,
+            **frame(read, Days(dates.changed, read.day)),
+            component=query.component,
+            matrix=shown,
+            rows={countries[row.code].alpha3: row for row in shown.rows},
+            shapes=europe(),
+            chart=draw_timeline(drawn, viewer, query.component, last),
+            latest=latest,
+            replaced=replaced_by(read, latest),
+            country_names=viewer.names,
+            document=dataset_document(read.moment.head, base_url(request), dates.changed),
+            first=dates.first,
         )
-        table = (
-            f'<div class="scroll" tabindex="0"><table><caption>{len(found)} positions on {day}, as recorded '
-            f"up to entry {read.seq}</caption><thead><tr><th scope='col'>country</th>{head}</tr></thead>"
-            f"<tbody>{body}</tbody></table></div>"
-        )
-    else:
-        table = f"<p>No position is recorded for {day}. That is not a refusal by anybody.</p>"
-    return (
-        '<!doctype html><html lang="en"><head><meta charset="utf-8">'
-        '<meta name="viewport" content="width=device-width, initial-scale=1">'
-        '<title>Coalition commitment tracker</title><link rel="stylesheet" href="/web/tracker.css"></head>'
-        "<body><main><h1>Coalition commitment tracker</h1>"
-        "<p>What countries say they will, might or will not give to the Ukraine reassurance force.</p>"
-        f'<form><label>As of<input type="date" name="as_of" value="{day}"></label>{kept}'
-        "<button>Show</button></form>"
-        f'{table}<p><a href="/v1/positions?{moment}">JSON</a> · '
-        f'<a href="/v1/positions?{moment}&amp;format=csv">CSV</a> · <a href="/docs">API</a></p>'
-        "</main></body></html>"
-    )
 
 
-def _cell(position: PositionView | None, moment: str) -> str:
-    if position is None:
-        return '<td class="none">none recorded</td>'
-    is_refusal = position.kind is Kind.REFUSAL
-    marks = [
-        name
-        for name, is_set in (
-            ("conditional", position.conditional),
-            ("contested", position.contested),
-            ("stale", position.stale),
+@router.get("/countries/{code}", include_in_schema=False)
+def get_country_page(request: Request, code: Code, query: Annotated[MomentQuery, Query()]) -> Response:
+    """One country: what it holds, how it came to that, and who says so."""
+    with reading(request, query, version=look) as read:
+        key = get_code(read.session, code)
+        known, viewer = known_record(read.session, read.seq, {key}), read.viewer()
+        facts = every_country(read.session)[key]
+        entries = entries_of(read, key)
+        return page(
+            "country.html",
+            headers=read.headers,
+            **frame(read, Days(calendar(known).changed, read.day)),
+            country=country_page(known, viewer, facts, read.day),
+            **mended(read, entries),
         )
-        if is_set
-    ]
-    words = f"refusal, {position.firmness}" if is_refusal else position.firmness.value
-    source = escape(position.source.publisher or position.source.title)
-    url = position.source.url or ""
-    if url.lower().startswith(("https://", "http://")):
-        source = f'<a rel="noopener nofollow" href="{escape(url, quote=True)}">{source}</a>'
-    link = f"/v1/positions/{position.country}/{position.component}?{moment}"
-    return (
-        f'<td><a class="{"refused" if is_refusal else "held"}" href="{link}">{words}</a>'
-        f'<span class="marks">{", ".join(marks)}</span>{escape(position.summary)}'
-        f"<cite>{escape(position.stated_on)}, {source}</cite></td>"
-    )
+
+
+@router.get("/countries/{code}/{component}", include_in_schema=False)
+def get_line_page(
+    request: Request,
+    code: Code,
+    component: Annotated[str, Path(description="Component.", examples=["troops"])],
+    query: Annotated[MomentQuery, Query()],
+) -> Response:
+    """One country on one component: every statement, what was reported beside it, history, corrections."""
+    with reading(request, query, version=look) as read:
+        key = get_code(read.session, code)
+        if component not in list(Component):
+            raise NotFound("No such component; the dashboard and /v1/vocabulary list them all.")
+        line = (key, Component(component))
+        known = known_lines(read.session, read.seq, Lines(keys=[line]))
+        return page(
+            "line.html",
+            headers=read.headers,
+            **frame(read, Days(calendar(known).changed, read.day)),
+            country=every_country(read.session)[key],
+            line=line_shown(known, read.viewer(), line, read.day),
+            **mended(read, entries_of(read, key, Component(component))),
+        )
+
+
+@router.get("/diff", include_in_schema=False)
+def get_comparison(request: Request, query: Annotated[CompareQuery, Query()]) -> Response:
+    """Two days compared: what is new, what changed, what was withdrawn, before and after."""
+    with reading(request, query, version=look) as read:
+        changed = calendar_of(read).changed
+        until = query.to or read.day
+        since = query.from_ or Days(changed, until).previous or until
+        wanted = PositionFilter(components=(query.component,) if query.component else ())
+        ends = min(since, until), max(since, until)
+        known = known_over(read.session, read.seq, *ends, wanted.lines())
+        found = diff_days(known, read.viewer(), since, until, Mode.NET, wanted)
+        return page(
+            "diff.html",
+            headers=read.headers,
+            **frame(read, Days(changed, read.day)),
+            since=since,
+            until=until,
+            component=query.component,
+            entries={op: [entry for entry in found if entry.op is op] for op in Op},
+        )
+
+
+def calendar_of(read: Read) -> Calendar:
+    """Return the whole record's calendar; it is worked out once for each state of the record.
+
+    The digest names a state for good, whichever database it is read from.
+    """
+    found = _calendars.get(read.moment.head.digest)
+    if found is None:
+        found = calendar(known_record(read.session, read.seq))
+        while len(_calendars) >= MOST_CALENDARS:
+            _calendars.pop(next(iter(_calendars)), None)
+        _calendars[read.moment.head.digest] = found
+    return found
+
+
+_calendars: dict[str, Calendar] = {}
+
+MOST_CALENDARS = 32
+"""How many states of the record have their calendar remembered."""
+
+
+def frame(read: Read, days: Days) -> dict[str, Any]:
+    """Return what every page shows around what it is about."""
+    asked = {
+        name: value
+        for name, value in read.request.query_params.items()
+        if name in ("as_of", "known_at", "seq", "component")
+    }
+    moment = {name: value for name, value in asked.items() if name != "component"}
+    pinned = {name: value for name, value in asked.items() if name in ("known_at", "seq")}
+    return {
+        "links": Links(asked, read.day, read.seq),
+        # A country's or a line's page is about all of it, whatever the map shows.
+        "onward": Links(moment, read.day, read.seq),
+        "pinned": pinned,
+        "days": days,
+        "day": read.day,
+        "today": utc_now().date(),
+        "head": read.moment.head,
+        "force": FORCE,
+    }
+
+
+def entries_of(read: Read, country: str, *components: Component) -> list[ChangeView]:
+    """Return the ledger's entries on a country, the newest first."""
+    wanted = LedgerFilter(countries={country}, components=components)
+    return newest_changes(read.session, read.seq, MOST_ENTRIES, wanted)
+
+
+def mended(read: Read, entries: list[ChangeView]) -> dict[str, Any]:
+    """Return the corrections and retractions among `entries`, with what they replaced."""
+    corrections = [entry for entry in entries if entry.action is not Action.STATE]
+    known = {entry.seq: entry for entry in entries}
+    return {"corrections": corrections, "replaced": known | replaced_by(read, corrections, known)}
+
+
+def replaced_by(
+    read: Read, entries: list[ChangeView], known: dict[int | None, ChangeView] | None = None
+) -> dict[int | None, ChangeView]:
+    """Return, by seq, the entries that `entries` replaced and that are not `known` yet."""
+    missing = {entry.replaces for entry in entries if entry.replaces} - (known or {}).keys()
+    return {seq: get_change(read.session, seq, read.seq) for seq in missing if seq is not None}
