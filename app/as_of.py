@@ -8,10 +8,11 @@ from operator import itemgetter
 from typing import Any
 
 from pydantic import Field as Described
-from sqlmodel import Session, col
+from sqlmodel import Session
 
 from app.changes import Head, stated_by
 from app.countries import CountryFacts, country_names
+from app.db import among
 from app.lines import (
     Heard,
     LineKey,
@@ -302,10 +303,10 @@ class Viewer:
 
     def load(self, seqs: Iterable[int]) -> None:
         """Read the statements of these entries at once: they are about to be shown."""
-        wanted = sorted(set(seqs) - self._read.keys())
-        for start in range(0, len(wanted), _TOGETHER):
-            of_these = col(Statement.seq).in_(wanted[start : start + _TOGETHER])
-            self._read |= {each.seq: each for each in stated_by(self.session, wanted[-1], None, of_these)}
+        wanted = set(seqs) - self._read.keys()
+        if wanted:
+            found = stated_by(self.session, max(wanted), None, among(Statement.seq, wanted))
+            self._read |= {each.seq: each for each in found}
 
     def stated(self, seq: int) -> Stated:
         """Return a statement, whole."""
@@ -340,10 +341,6 @@ class Viewer:
             stale_after=self.stale_after,
             reports=reports,
         )
-
-
-_TOGETHER = 10_000
-"""How many statements one query reads at most."""
 
 
 def viewer(session: Session, stale_after_days: int) -> Viewer:

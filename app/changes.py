@@ -336,13 +336,11 @@ def get_change(session: Session, entry: int, seq: int) -> ChangeView:
 def change_views(session: Session, changes: Sequence[Change], seq: int) -> list[ChangeView]:
     """Return entries as clients see them, `live` and `replaced_by` as known at `seq`."""
     seqs = [change.seq for change in changes]
-    statements = {
-        stated.seq: stated for stated in stated_by(session, seq, None, col(Statement.seq).in_(seqs))
-    }
+    statements = {stated.seq: stated for stated in stated_by(session, seq, None, among(Statement.seq, seqs))}
     replaced = dict(
         session.execute(
             sa.select(col(Change.replaces), col(Change.seq)).where(
-                col(Change.replaces).in_(seqs), col(Change.seq) <= seq
+                among(Change.replaces, seqs), col(Change.seq) <= seq
             )
         ).all()
     )

@@ -4,7 +4,7 @@ import json
 import sqlite3
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Collection, Iterator
 from contextlib import contextmanager
 from datetime import UTC, datetime
 from enum import StrEnum
@@ -20,6 +20,8 @@ from alembic.script import ScriptDirectory
 from sqlalchemy import event
 from sqlalchemy.engine import URL, Connection, Dialect, Engine, make_url
 from sqlalchemy.exc import DBAPIError
+from sqlalchemy.ext.compiler import compiles
+from sqlalchemy.sql.expression import ColumnElement
 from sqlalchemy.types import TypeDecorator
 from sqlmodel import Session, SQLModel
 
@@ -99,6 +101,33 @@ class JSONText(TypeDecorator[Any]):
 def canonical_json(value: object) -> str:
     """Return the one spelling of a JSON value: sorted keys, no blanks, UTF-8 as it is (cf. RFC 8785)."""
     return json.dumps(value, ensure_ascii=False, sort_keys=True, separators=(",", ":"))
+
+
+class _Values(ColumnElement[Any]):
+    """The numbers of a JSON array, as a list to be looked in."""
+
+    inherit_cache = True
+
+    def __init__(self, listed: sa.ColumnElement[str]) -> None:
+        self.listed = listed
+
+
+@compiles(_Values, "sqlite")
+def _in_sqlite(values: _Values, compiler: Any, **options: Any) -> str:
+    return f"(SELECT value FROM json_each({compiler.process(values.listed, **options)}))"
+
+
+@compiles(_Values, "postgresql")
+def _in_postgresql(values: _Values, compiler: Any, **options: Any) -> str:
+    listed = compiler.process(values.listed, **options)
+    return f"(SELECT CAST(value AS bigint) FROM json_array_elements_text(CAST({listed} AS json)))"
+
+
+def among(column: Any, values: Collection[int]) -> sa.ColumnElement[bool]:
+    """Return the condition that a column is one of many numbers, however many: they go as one parameter."""
+    return sa.type_coerce(column, sa.BigInteger).op("IN", is_comparison=True)(
+        _Values(sa.literal(json.dumps(sorted(values)), sa.String))
+    )
 
 
 class Database:

@@ -8,14 +8,14 @@ statements and can be made again; `coalition verify` compares them.
 from collections.abc import Collection, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from datetime import date
-from itertools import groupby, pairwise
+from itertools import pairwise
 from typing import Any, NamedTuple
 
 import sqlalchemy as sa
 from sqlalchemy.orm import aliased
 from sqlmodel import Field, Session, SQLModel, col
 
-from app.db import TextEnum
+from app.db import TextEnum, among
 from app.statements import StatementRelation, meaning_of
 from app.vocabulary import Component, Firmness, Kind, Relation, Voice
 
@@ -181,8 +181,6 @@ _LINE: tuple[Any, ...] = tuple(
     sa.type_coerce(col(each), sa.String) for each in (Line.country_code, Line.component, Line.voice)
 )
 _IN_LINE: tuple[Any, ...] = tuple(getattr(LineEntry, name) for name in Heard._fields[len(_LINE) :])
-_CHUNK = 10_000
-"""How many values one query names at most."""
 
 
 def _recorded(entry: Any, first: Any, last: Any) -> sa.ColumnElement[bool]:
@@ -251,8 +249,12 @@ def last_entries(
     for most in (FIRST_LOOK, SECOND_LOOK, None):
         again: list[int] = []
         rows = session.execute(_last(session, lines, ids, most), {"seq": seq, "day": day})
-        for line_id, group in groupby(rows, key=lambda row: row[0]):
-            heard = [Heard._make(row[1:]) for row in group]
+        by_line: dict[int, list[Heard]] = {}
+        for line_id, *values in rows:
+            if values[_SEQ] is not None:
+                by_line.setdefault(line_id, []).append(Heard._make(values))
+        for line_id, heard in by_line.items():
+            heard.sort(key=_place, reverse=True)
             first = (reach or {}).get(heard[0].key, date.max)
             if most is None or len(heard) < most or _is_enough(heard, first):
                 found += heard
@@ -264,8 +266,15 @@ def last_entries(
     return found
 
 
+_SEQ = Heard._fields.index("seq")
+
+
+def _place(heard: Heard) -> tuple[date, bool, int]:
+    return heard.place
+
+
 def _last(session: Session, lines: Lines, ids: Collection[int] | None, most: int | None) -> Any:
-    """Return the query of the last `most` entries of each line, the latest first."""
+    """Return the query of the last `most` entries of each line, in no particular order."""
     seq, day = sa.bindparam("seq", type_=sa.BigInteger), sa.bindparam("day", type_=sa.Date)
     looked = aliased(LineEntry)
     last = (
@@ -278,7 +287,7 @@ def _last(session: Session, lines: Lines, ids: Collection[int] | None, most: int
     )
     wanted = [col(Line.voice) != Voice.REPORT, lines.condition()]
     if ids is not None:
-        wanted.append(col(Line.id).in_(ids))
+        wanted.append(among(Line.id, ids))
     if session.get_bind().dialect.name == "postgresql":
         # A subquery per line, in which PostgreSQL seeks; as `IN` it would read all of the line.
         each = aliased(LineEntry, last.lateral())
@@ -286,19 +295,12 @@ def _last(session: Session, lines: Lines, ids: Collection[int] | None, most: int
     else:
         each = aliased(LineEntry)
         seqs = last.with_only_columns(col(looked.seq))
-        source = sa.join(Line, each, sa.and_(col(each.line_id) == col(Line.id), col(each.seq).in_(seqs)))
+        in_line = sa.and_(col(each.line_id) == col(Line.id), col(each.seq).in_(seqs))
+        # An outer join, so that SQLite goes from the lines to their entries and not the other way
+        # round. No order is asked for, or it would walk whole lines for the sake of that.
+        source = sa.outerjoin(Line, each, in_line)
     columns = [getattr(each, column.key) for column in _IN_LINE]
-    return (
-        sa.select(col(Line.id), *_LINE, *columns)
-        .select_from(source)
-        .where(*wanted)
-        .order_by(
-            col(Line.id),
-            col(each.effective_on).desc(),
-            col(each.is_withdrawal).desc(),
-            col(each.chain).desc(),
-        )
-    )
+    return sa.select(col(Line.id), *_LINE, *columns).select_from(source).where(*wanted)
 
 
 def _is_enough(last_first: Sequence[Heard], reach: date) -> bool:
@@ -384,7 +386,7 @@ def relations_of(session: Session, heard: Iterable[Heard], seq: int, new: Iterab
                 chains.add(row.target_chain)
         missing = chains - relations.versions.keys()
         relations.versions.update(dict.fromkeys(missing, ()))
-        versions = [each for chunk in _chunks(missing) for each in _versions(session, chunk, seq)]
+        versions = list(_versions(session, missing, seq)) if missing else []
         for version in versions:
             if all(version.seq != each.seq for each in relations.versions[version.chain]):
                 relations.versions[version.chain] += (version,)
@@ -397,23 +399,17 @@ def _marked(session: Session, seqs: Collection[int]) -> Iterator[Any]:
     row = StatementRelation
     query = sa.select(col(row.seq), col(row.relation), col(row.target_chain))
     ordered = query.order_by(col(row.seq), col(row.target_seq), col(row.relation))
-    for chunk in _chunks(seqs):
-        yield from session.execute(ordered.where(col(row.seq).in_(chunk)))
+    yield from session.execute(ordered.where(among(row.seq, seqs)))
 
 
 def _versions(session: Session, chains: Collection[int], seq: int) -> Iterator[Heard]:
     query = (
         sa.select(*_LINE, *_IN_LINE)
         .join(Line, col(Line.id) == col(LineEntry.line_id))
-        .where(col(LineEntry.chain).in_(chains), col(LineEntry.seq) <= seq)
+        .where(among(LineEntry.chain, chains), col(LineEntry.seq) <= seq)
         .order_by(col(LineEntry.seq), col(LineEntry.line_id))
     )
     return (Heard._make(row) for row in session.execute(query))
-
-
-def _chunks(values: Collection[int]) -> Iterator[list[int]]:
-    listed = sorted(values)
-    return (listed[start : start + _CHUNK] for start in range(0, len(listed), _CHUNK))
 
 
 def heard_in(
