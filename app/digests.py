@@ -38,7 +38,7 @@ def entry_json(change: Any, statement: Any, relations: Sequence[Any], source: An
     return _ENTRY.json(
         change,
         recorded_at=f'"{instant_text(change.recorded_at)}"',
-        recorded_by=_json({"id": change.recorded_by_id, "name": change.recorded_by_name}),
+        recorded_by=f'{{"id":{_json(change.recorded_by_id)},"name":{_json(change.recorded_by_name)}}}',
         statement="null" if statement is None else _statement_json(statement, relations, source),
     )
 

@@ -113,9 +113,9 @@ _PLACE = tuple(name for name in LineEntry.model_fields if name not in ("line_id"
 _IN_LINE = ("country", "component", "voice", *_PLACE, "really_left")
 _PLACED = ("country", "component", "voice", *(name for name in _PLACE if name != "left_seq"))
 _RELATION = ("target_seq", "relation", "target_chain", "real_chain")
-_SHAPES: list[Any] = [namedtuple("_Part", names) for names in (_CHANGE, _STATEMENT, _SOURCE, _REPLACED)]
-_RELATED: Any = namedtuple("_Related", _RELATION)  # type: ignore[misc]
-_LINE: Any = namedtuple("_Line", _IN_LINE)  # type: ignore[misc]
+_PARTS = (_CHANGE, _STATEMENT, _SOURCE, _REPLACED)
+_shapes: list[Any] = [namedtuple("_Part", names) for names in (*_PARTS, _RELATION, _IN_LINE)]
+*_SHAPES, _RELATED, _LINE = _shapes
 
 
 def _stretches(session: Session) -> Iterator[list[_Stored]]:
@@ -155,7 +155,7 @@ def _stretches(session: Session) -> Iterator[list[_Stored]]:
         .join(line, line.c.id == place.c.line_id)
         .outerjoin(leaving, leaving.c.replaces == place.c.seq)
     )
-    ends = accumulate(map(len, (_CHANGE, _STATEMENT, _SOURCE, _REPLACED)), initial=1)
+    ends = accumulate(map(len, _PARTS), initial=1)
     cuts = [slice(first, last) for first, last in pairwise(ends)]
     connection = session.connection()
     after = None
@@ -220,7 +220,10 @@ def _read(stored: _Stored) -> _Entry:
         source=source,
         replaced=replaced,
         relations=[_RELATED._make(each) for each in stored.relations],
-        lines=[_LINE._make(each) for each in stored.lines],
+        lines=[
+            line._replace(effective_on=_day(line.effective_on), starts_on=_day(line.starts_on))
+            for line in map(_LINE._make, stored.lines)
+        ],
     )
 
 
@@ -323,12 +326,8 @@ def _leaves_at(line: Any) -> int:
     return max(line.left_seq or 0, line.really_left or 0)
 
 
-_placed: Any = attrgetter(*_PLACED)
-
-
-def _place(line: Any) -> tuple[Any, ...]:
-    """Return a place in a line, but for when it is left; days as ISO 8601 text."""
-    return tuple(str(each) if isinstance(each, date) else each for each in _placed(line))
+_place: Any = attrgetter(*_PLACED)
+"""A place in a line, but for when it is left."""
 
 
 def _effective_on(entry: _Entry, latest_on: date) -> date:
