@@ -10,7 +10,7 @@ APP = ROOT / "app"
 ORDER = (
     *("settings", "errors", "metrics", "logs", "beacon", "db", "strict_json"),
     *("vocabulary", "dates", "fields", "countries", "sources", "statements", "lines"),
-    *("digests", "changes", "appending"),
+    *("digests", "changes", "appending", "intake"),
     "positions",
     *(
         "as_of",
