@@ -12,8 +12,9 @@ from typing import Any
 import sqlalchemy as sa
 from sqlmodel import Session, SQLModel
 
-from app.changes import Change, Head, entry_document, next_digest
+from app.changes import Change, Head
 from app.db import utc_now
+from app.digests import entry_json, next_digest
 from app.lines import Line, LineEntry, heard_in, line_ids, newest_line_id
 from app.sources import Source
 from app.statements import Statement, StatementRelation
@@ -80,7 +81,7 @@ class Appending:
             statement.seq = change.seq
             for relation in relations:
                 relation.seq = change.seq
-        change.digest = next_digest(self.head.digest, entry_document(change, statement, relations, source))
+        change.digest = next_digest(self.head.digest, entry_json(change, statement, relations, source))
         self._rows[Change].append(vars(change))
         if change.replaces is not None:
             self._left.append({"replaced": change.replaces, "left_seq": change.seq})

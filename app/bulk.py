@@ -4,8 +4,8 @@ import csv
 import io
 import re
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field, replace
-from datetime import datetime
 from typing import Any
 
 from pydantic import BaseModel, Field, ValidationError
@@ -13,9 +13,10 @@ from sqlmodel import Session
 
 from app.appending import next_instant
 from app.as_of import PositionFilter, Viewer, known_between
-from app.changes import Head, Writer, actions_between, head_of
+from app.changes import Head, Writer, actions_between
 from app.diff import DiffEntry, Mode, diff_knowledge
 from app.errors import Duplicate, Fault, Invalid, faults_of, invalid, refused
+from app.intake import intake
 from app.recording import add_statement, not_kept
 from app.statements import NewPosition
 from app.strict_json import parse_json
@@ -55,11 +56,36 @@ class Row:
     """Whether faults are named by column rather than by pointer."""
     unclear: frozenset[str] = frozenset()
     """Columns that `faults` speak of already: validation has nothing to add there."""
+    _meant: NewPosition | list[Fault] | None = None
 
     @property
     def is_readable(self) -> bool:
         """Whether there is a body to validate."""
         return self.body is not None or not self.faults
+
+    def meant(self) -> NewPosition:
+        """Return the statement that it means; raise `Invalid` with all that can be said against it at once.
+
+        What takes the time, and needs no look at the record, is done the first time only.
+        """
+        if self._meant is None:
+            self._meant = self._validated()
+        if isinstance(self._meant, NewPosition):
+            return self._meant
+        raise invalid(self._meant)
+
+    def _validated(self) -> NewPosition | list[Fault]:
+        found: list[Fault] = []
+        if self.is_readable:
+            try:
+                new = NewPosition.model_validate(self.body)
+            except ValidationError as error:
+                details = error.errors(include_input=False, include_url=False)
+                found = faults_of([each | {"loc": ("body", *each["loc"])} for each in details])
+            else:
+                if not self.faults:
+                    return new
+        return self.faults + [fault for fault in found if column_of(fault.pointer or "") not in self.unclear]
 
 
 class BulkRecorded(BaseModel):
@@ -84,6 +110,14 @@ def read_rows(body: bytes, media_type: str, most: int | None = MOST_ROWS) -> lis
     if most is not None and len(rows) > most:
         message = f"There are {len(rows)} rows; send at most {most} at a time."
         raise refused("too_many", message, pointer="")
+    return rows
+
+
+def validated(rows: list[Row]) -> list[Row]:
+    """Return the rows with all checked that needs no look at the record, so that nobody waits for it."""
+    for row in rows:
+        with suppress(Invalid):
+            row.meant()
     return rows
 
 
@@ -203,12 +237,13 @@ def state_all(
     All entries carry the same `recorded_at`: no state of knowledge holds a part of them. The
     caller rolls back when this raises. `progress` is called once a row.
     """
-    before = head = head_of(session)
-    recorded_at = next_instant(head)
+    taken = intake(session)
+    before = taken.head
+    recorded_at = next_instant(before)
     faults: list[Fault] = []
     for row in rows:
         try:
-            head = _add(session, head, recorded_at, writer, row)
+            add_statement(taken, recorded_at, writer, row.meant())
         except Invalid as error:
             faults += [_in_row(fault, row) for fault in error.faults]
         except Duplicate as error:
@@ -217,6 +252,8 @@ def state_all(
             progress()
     if faults:
         raise Invalid(f"{len({fault.row for fault in faults})} of {len(rows)} rows are not valid.", faults)
+    taken.insert()
+    head = taken.head
     diff = _diff(session, viewer, before, head)
     return BulkRecorded(
         first_seq=None if dry_run else before.seq + 1,
@@ -224,22 +261,6 @@ def state_all(
         count=len(rows),
         diff=[not_kept(session, before.seq).entry(entry) for entry in diff] if dry_run else diff,
     )
-
-
-def _add(session: Session, head: Head, recorded_at: datetime, writer: Writer, row: Row) -> Head:
-    """Record a row; raise `Invalid` with all that can be said against it at once."""
-    found: list[Fault] = []
-    new = None
-    if row.is_readable:
-        try:
-            new = NewPosition.model_validate(row.body)
-        except ValidationError as error:
-            details = error.errors(include_input=False, include_url=False)
-            found = faults_of([each | {"loc": ("body", *each["loc"])} for each in details])
-    faults = row.faults + [fault for fault in found if column_of(fault.pointer or "") not in row.unclear]
-    if faults or new is None:
-        raise invalid(faults)
-    return add_statement(session, head, recorded_at, writer, new)
 
 
 def _in_row(fault: Fault, row: Row) -> Fault:

@@ -3,11 +3,9 @@
 Database triggers refuse UPDATE and DELETE of its rows; `appending` adds them.
 """
 
-import hashlib
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Any
 
 import sqlalchemy as sa
 from pydantic import BaseModel
@@ -15,9 +13,10 @@ from pydantic import Field as Described
 from sqlalchemy.orm import aliased
 from sqlmodel import Field, Session, SQLModel, col, select
 
-from app.db import TextEnum, UTCDateTime, canonical_json, utc_now
+from app.db import TextEnum, UTCDateTime, utc_now
+from app.digests import NO_DIGEST
 from app.errors import NotFound, refused
-from app.fields import MAX_SEQ, Instant, instant_text
+from app.fields import MAX_SEQ, Instant
 from app.lines import Line, LineEntry
 from app.sources import Source, SourceBrief
 from app.statements import (
@@ -28,9 +27,6 @@ from app.statements import (
     statement_view,
 )
 from app.vocabulary import Action, Component, ConditionType, Firmness, Kind, Reliability, Scope, Voice
-
-NO_DIGEST = "0" * 64
-"""Digest of the empty record: what the first entry is chained to."""
 
 
 class Change(SQLModel, table=True):
@@ -131,41 +127,6 @@ def _head(session: Session, where: sa.ColumnElement[bool]) -> Head:
     query = select(Change.seq, Change.recorded_at, Change.digest).where(where)
     row = session.exec(query.order_by(col(Change.seq).desc()).limit(1)).first()
     return EMPTY if row is None else Head(*row)
-
-
-def next_digest(previous: str, document: dict[str, Any]) -> str:
-    """Return the digest of an entry: SHA-256 over the previous digest and its canonical JSON."""
-    return hashlib.sha256((previous + canonical_json(document)).encode()).hexdigest()
-
-
-def entry_document(change: Any, statement: Any, relations: Sequence[Any], source: Any) -> dict[str, Any]:
-    """Return what an entry's digest covers: every stored value, its source's included.
-
-    Takes rows or objects; days and instants become ISO 8601 text.
-    """
-    document = {
-        "seq": change.seq,
-        "action": change.action,
-        "recorded_at": instant_text(change.recorded_at),
-        "recorded_by": {"id": change.recorded_by_id, "name": change.recorded_by_name},
-        "reason": change.reason,
-        "replaces": change.replaces,
-        "chain": change.chain,
-        "statement": None,
-    }
-    if statement is not None:
-        fields = {name: getattr(statement, name) for name in STATEMENT_FIELDS}
-        for name in ("stated_earliest_on", "stated_latest_on", "effective_on"):
-            fields[name] = fields[name] and fields[name].isoformat()
-        fields["relates_to"] = sorted([each.target_seq, each.relation] for each in relations)
-        fields["source"] = {name: getattr(source, name) for name in SOURCE_FIELDS}
-        document["statement"] = fields
-    return document
-
-
-_NOT_COVERED = ("seq", "source_id", "search_text")
-STATEMENT_FIELDS = tuple(name for name in Statement.model_fields if name not in _NOT_COVERED)
-SOURCE_FIELDS = ("id", "url", "title", "publisher", "published_on", "reliability", "notes")
 
 
 def stated_by(

@@ -8,9 +8,7 @@ from collections.abc import Sequence
 from dataclasses import replace
 from datetime import datetime, timedelta
 
-import sqlalchemy as sa
-from sqlalchemy.orm import aliased
-from sqlmodel import Session, col, select
+from sqlmodel import Session, col
 
 from app.appending import Draft, Values
 from app.as_of import Known
@@ -20,12 +18,12 @@ from app.changes import (
     Writer,
     stated_by,
 )
-from app.countries import Country, find_code
+from app.countries import Country
 from app.dates import parse_edtf
 from app.errors import Duplicate, Fault, Invalid, invalid
-from app.fields import canonical_url
+from app.intake import Intake
 from app.lines import Lines, entries, heard_in, relations_of
-from app.sources import NewSource, Source, find_source
+from app.sources import NewSource, Source
 from app.statements import (
     CorrectedFields,
     NewCaveat,
@@ -65,32 +63,6 @@ def source_faults(new: NewSource, pointer: str) -> list[Fault]:
     return faults
 
 
-def make_source(
-    session: Session, head: Head, recorded_at: datetime, new: NewSource, writer: Writer
-) -> Source:
-    """Add a source that is not known yet, with the entry that follows `head`; return it."""
-    newest = session.exec(select(sa.func.max(Source.id))).one() or 0
-    source = Source(
-        id=newest + 1,
-        url=new.url,
-        canonical_url=None if new.url is None else canonical_url(new.url),
-        title=new.title or "",
-        publisher=new.publisher,
-        published_on=new.published_on,
-        reliability=new.reliability,
-        notes=new.notes,
-        recorded_at=recorded_at,
-        recorded_by_id=writer.id,
-        recorded_by_name=writer.name,
-        known_from_seq=head.seq + 1,
-    )
-    session.add(source)
-    session.flush()
-    # Under `dry_run` the answer must not name it: nothing is kept under its id.
-    session.info.setdefault("sources_made", set()).add(source.id)
-    return source
-
-
 def corrected(left: Stated, given: CorrectedFields) -> NewPosition:
     """Return the statement of `left` as the correction says it should have been."""
     row = left.row
@@ -125,16 +97,14 @@ def corrected(left: Stated, given: CorrectedFields) -> NewPosition:
     return NewPosition.model_validate(fields)
 
 
-def _corrected_source(session: Session, left: Stated, given: NewSource) -> Source | NewSource:
+def _corrected_source(taken: Intake, left: Stated, given: NewSource) -> Source | Values | NewSource:
     """Return the source that a correction means, or the new record that it asks for.
 
     A `url` that the record knows means that source, another one means a new source; without a
     `url` it is the statement's own. What else is given and differs makes a new record, which
     later look-ups then find.
     """
-    base: Source | None = session.get_one(Source, left.row.source_id)
-    if given.url is not None:
-        base = find_source(session, given)
+    base = taken.source_numbered(left.row.source_id) if given.url is None else taken.source(given)
     if base is None:
         return given
     kept = {name: getattr(base, name) for name in NewSource.model_fields}
@@ -145,8 +115,7 @@ def _corrected_source(session: Session, left: Stated, given: NewSource) -> Sourc
 
 
 def draft_of(
-    session: Session,
-    head: Head,
+    taken: Intake,
     recorded_at: datetime,
     writer: Writer,
     new: NewPosition,
@@ -157,7 +126,7 @@ def draft_of(
     `left` is the statement that it corrects. Raises `Invalid` naming every fault at once.
     """
     faults: list[Fault] = []
-    country = _country(session, new, faults)
+    country = _country(taken, new, faults)
     component, refuses = _scope(new, faults)
     _check_firmness(new, faults)
     _check_marks(new, faults)
@@ -168,8 +137,8 @@ def draft_of(
     if not keeps_day and edtf.earliest_on is not None and edtf.earliest_on > today + GRACE:
         message = "Nothing is stated in the future; give the day on which it was said."
         faults.append(Fault("in_the_future", message, "/stated_on"))
-    source = _source(session, new, left, faults)
-    relations = _relations(session, head, new, left, country, voice, faults)
+    source = _source(taken, new, left, faults)
+    relations = _relations(taken, new, left, country, voice, faults)
     if faults:
         raise _invalid(faults, left)
     # Each of these is missing only together with a fault.
@@ -177,10 +146,10 @@ def draft_of(
     assert voice is not None
     assert source is not None
     if isinstance(source, NewSource):
-        source = make_source(session, head, recorded_at, source, writer)
+        source = taken.add_source(source, recorded_at, writer)
     quantity = new.quantity or NewQuantity()
     statement = Values(
-        seq=head.seq + 1,
+        seq=taken.head.seq + 1,
         country_code=country.code,
         kind=new.kind,
         component=component,
@@ -213,7 +182,7 @@ def draft_of(
     )
     draft = Draft(statement, source, relations, components_of(statement))
     if new.kind is Kind.REFUSAL and new.refuses is None:
-        _refuse_to_end_offers(session, head, draft, left)
+        _refuse_to_end_offers(taken, draft, left)
     return draft
 
 
@@ -223,13 +192,12 @@ def _invalid(faults: list[Fault], left: Stated | None) -> Invalid:
     return invalid([replace(fault, pointer=f"{prefix}{fault.pointer}") for fault in faults])
 
 
-def _country(session: Session, new: NewPosition, faults: list[Fault]) -> Country | None:
-    code = find_code(session, new.country)
-    if code is None:
+def _country(taken: Intake, new: NewPosition, faults: list[Fault]) -> Country | None:
+    country = taken.country(new.country)
+    if country is None:
         message = "No such country; use an ISO 3166-1 code such as PL or POL, or XK, UK, EL."
         faults.append(Fault("unknown_country", message, "/country"))
-        return None
-    return session.get_one(Country, code)
+    return country
 
 
 def _scope(new: NewPosition, faults: list[Fault]) -> tuple[Component | None, list[str] | None]:
@@ -289,13 +257,13 @@ def _voice(country: Country | None, new: NewPosition, faults: list[Fault]) -> Vo
 
 
 def _source(
-    session: Session, new: NewPosition, left: Stated | None, faults: list[Fault]
-) -> Source | NewSource | None:
+    taken: Intake, new: NewPosition, left: Stated | None, faults: list[Fault]
+) -> Source | Values | NewSource | None:
     if new.source is not None and new.source_id is not None:
         faults.append(Fault("ambiguous", "Give `source` or `source_id`, not both.", "/source_id"))
         return None
     if new.source_id is not None:
-        source = session.get(Source, new.source_id)
+        source = taken.source_numbered(new.source_id)
         if source is None:
             message = "No such source; /v1/sources lists them all."
             faults.append(Fault("unknown_source", message, "/source_id"))
@@ -305,17 +273,16 @@ def _source(
         faults.append(Fault("missing", message, "/source"))
         return None
     if left is None:
-        found: Source | NewSource = find_source(session, new.source) or new.source
+        found: Source | Values | NewSource = taken.source(new.source) or new.source
     else:
-        found = _corrected_source(session, left, new.source)
+        found = _corrected_source(taken, left, new.source)
     if isinstance(found, NewSource):
         faults += source_faults(found, "/source")
     return found
 
 
 def _relations(
-    session: Session,
-    head: Head,
+    taken: Intake,
     new: NewPosition,
     left: Stated | None,
     country: Country | None,
@@ -324,7 +291,11 @@ def _relations(
 ) -> tuple[Values, ...]:
     """Return the marked relations, each target followed to the first entry of its chain."""
     found: dict[tuple[int, Relation], Values] = {}
-    for number, given in enumerate(new.relates_to or ()):
+    if not new.relates_to:
+        return ()
+    taken.insert()
+    session, head = taken.session, taken.head
+    for number, given in enumerate(new.relates_to):
         pointer = f"/relates_to/{number}/seq"
         named = stated_by(session, head.seq, None, col(Statement.seq) == given.seq)
         chain = named[0].chain if named else None
@@ -359,12 +330,14 @@ def _leads_to(session: Session, head: Head, chain: int, goal: int) -> bool:
     )
 
 
-def _refuse_to_end_offers(session: Session, head: Head, draft: Draft, left: Stated | None) -> None:
+def _refuse_to_end_offers(taken: Intake, draft: Draft, left: Stated | None) -> None:
     """Refuse a refusal that does not say what it refuses and would end a standing offer.
 
     An offer stands if it is the position, or the same voice's word, on the day from which the
     refusal counts (DESIGN.md 5, POST body).
     """
+    taken.insert()
+    session, head = taken.session, taken.head
     statement, day = draft.statement, draft.statement.effective_on
     keys = [(statement.country_code, component) for component in draft.components]
     standing = entries(session, (head.seq, head.seq), Lines(keys=keys), until=day)
@@ -388,41 +361,11 @@ def _refuse_to_end_offers(session: Session, head: Head, draft: Draft, left: Stat
         raise _invalid([Fault("ends_an_offer", message, "/refuses")], left)
 
 
-_later = aliased(Change)
-# Built once: a bulk request asks it for every row, and building costs more than asking.
-_SAME = (
-    sa.select(col(Statement.seq), col(Statement.component), col(Statement.refuses))
-    .outerjoin(_later, col(_later.replaces) == col(Statement.seq))
-    .where(
-        col(_later.seq).is_(None),
-        col(Statement.country_code) == sa.bindparam("country_code"),
-        col(Statement.source_id) == sa.bindparam("source_id"),
-        col(Statement.kind) == sa.bindparam("kind"),
-        col(Statement.firmness) == sa.bindparam("firmness"),
-        col(Statement.stated_on) == sa.bindparam("stated_on"),
-        sa.func.coalesce(col(Statement.speaker), "") == sa.bindparam("speaker"),
-    )
-    .order_by(col(Statement.seq))
-)
-
-
-def refuse_duplicate(session: Session, draft: Draft) -> None:
-    """Raise `Duplicate`, with a link to the first, if the same statement is live in the record.
-
-    The same are country, kind, components, speaker, stated_on, source and firmness (DESIGN.md 5).
-    """
-    statement = draft.statement
-    asked = {
-        "country_code": statement.country_code,
-        "source_id": statement.source_id,
-        "kind": statement.kind,
-        "firmness": statement.firmness,
-        "stated_on": statement.stated_on,
-        "speaker": statement.speaker or "",
-    }
-    for row in session.execute(_SAME, asked):
-        if components_of(row) == draft.components:
-            raise Duplicate(
-                f"Entry {row.seq} holds the same statement from the same source.",
-                existing=f"/v1/changes/{row.seq}",
-            )
+def refuse_duplicate(taken: Intake, draft: Draft) -> None:
+    """Raise `Duplicate`, with a link to the first, if the same statement is live in the record."""
+    first = taken.same_as(draft)
+    if first is not None:
+        raise Duplicate(
+            f"Entry {first} holds the same statement from the same source.",
+            existing=f"/v1/changes/{first}",
+        )

@@ -24,9 +24,10 @@ from app.changes import (
     stated_by,
 )
 from app.diff import DiffEntry, Mode, diff_knowledge
-from app.drafts import corrected, draft_of, make_source, refuse_duplicate, source_faults
+from app.drafts import corrected, draft_of, refuse_duplicate, source_faults
 from app.errors import Forbidden, NotLive, invalid, refused
 from app.fields import Text
+from app.intake import Intake, intake
 from app.lines import moved_lines
 from app.positions import PositionView
 from app.sources import NewSource, Source, SourceBrief, find_source
@@ -83,18 +84,18 @@ def state(session: Session, viewer: Viewer, writer: Writer, new: NewPosition) ->
 
     Raises `Invalid` naming every fault, or `Duplicate` when the same is live in the record.
     """
-    head = head_of(session)
-    after = add_statement(session, head, next_instant(head), writer, new)
-    return _answer(session, viewer, head, after)
+    taken = intake(session)
+    before = taken.head
+    add_statement(taken, next_instant(before), writer, new)
+    taken.insert()
+    return _answer(session, viewer, before, taken.head)
 
 
-def add_statement(
-    session: Session, head: Head, recorded_at: datetime, writer: Writer, new: NewPosition
-) -> Head:
-    """Add one statement after `head` and return the new head; raises as `state` does."""
-    draft = draft_of(session, head, recorded_at, writer, new)
-    refuse_duplicate(session, draft)
-    return append(session, head, _change(Action.STATE, writer, recorded_at), draft)
+def add_statement(taken: Intake, recorded_at: datetime, writer: Writer, new: NewPosition) -> None:
+    """Add one statement to an intake; raises as `state` does."""
+    draft = draft_of(taken, recorded_at, writer, new)
+    refuse_duplicate(taken, draft)
+    taken.append(_change(Action.STATE, writer, recorded_at), draft)
 
 
 def correct(session: Session, viewer: Viewer, writer: Writer, entry: int, correction: Correction) -> Recorded:
@@ -103,17 +104,19 @@ def correct(session: Session, viewer: Viewer, writer: Writer, entry: int, correc
     Raises `NotFound`, `NotLive` with a link to what replaced it, `Forbidden` for another's entry
     under the scope `contribute`, or `Invalid`.
     """
-    head = head_of(session)
+    taken = intake(session)
+    head = taken.head
     recorded_at = next_instant(head)
     left = _live_entry(session, head, writer, entry)
     given = correction.statement
     if not given.model_fields_set:
         raise refused("nothing_to_correct", "Give the fields that change.", pointer="/statement")
     body = corrected(left, given)
-    draft = draft_of(session, head, recorded_at, writer, body, left)
+    draft = draft_of(taken, recorded_at, writer, body, left)
     change = _change(Action.CORRECT, writer, recorded_at, correction.reason, left)
-    after = append(session, head, change, draft)
-    return _answer(session, viewer, head, after)
+    taken.append(change, draft)
+    taken.insert()
+    return _answer(session, viewer, head, taken.head)
 
 
 def retract(session: Session, viewer: Viewer, writer: Writer, entry: int, retraction: Retraction) -> Recorded:
@@ -193,11 +196,13 @@ def post_source(session: Session, writer: Writer, new: NewSource) -> tuple[Sourc
     source = find_source(session, new)
     if source is not None:
         return source, False
-    head = head_of(session)
     faults = source_faults(new, "")
     if faults:
         raise invalid(faults)
-    return make_source(session, head, next_instant(head), new, writer), True
+    taken = intake(session)
+    made = taken.add_source(new, next_instant(taken.head), writer)
+    taken.insert()
+    return session.get_one(Source, made.id), True
 
 
 def _change(

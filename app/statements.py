@@ -6,6 +6,7 @@ Rows are never changed, database triggers see to it; a correction is a new state
 import hashlib
 from dataclasses import dataclass
 from datetime import date
+from functools import lru_cache
 from typing import Annotated, Any
 
 import sqlalchemy as sa
@@ -160,16 +161,17 @@ def meaning_of(row: Any) -> str:
 
     The same meaning affirms, another changes. Takes the columns of `Statement`.
     """
-    quantity = [row.quantity_min, row.quantity_max, row.quantity_unit]
-    said = [
-        row.kind,
-        row.firmness,
-        sorted(types_of(row.conditions), key=str),
-        sorted(types_of(row.caveats), key=str),
-        row.location,
-        quantity,
-    ]
-    return hashlib.sha256(canonical_json(said).encode()).hexdigest()[:32]
+    quantity = (row.quantity_min, row.quantity_max, row.quantity_unit)
+    return _meaning(
+        row.kind, row.firmness, types_of(row.conditions), types_of(row.caveats), row.location, quantity
+    )
+
+
+# Few meanings are met again and again, and a digest costs more than looking one up.
+@lru_cache(10_000)
+def _meaning(*said: Any) -> str:
+    spelt = [sorted(each, key=str) if isinstance(each, frozenset) else each for each in said]
+    return hashlib.sha256(canonical_json(spelt).encode()).hexdigest()[:32]
 
 
 @dataclass(frozen=True, slots=True)

@@ -4,25 +4,22 @@ What the chain cannot show is that its end was cut off: for that, give a digest 
 """
 
 import json
+from collections import namedtuple
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from datetime import UTC, date, datetime
 from functools import lru_cache
 from itertools import accumulate, pairwise
-from typing import Any
+from operator import attrgetter
+from typing import Any, NamedTuple
 
 import sqlalchemy as sa
 from sqlmodel import Session, col
 
-from app.changes import (
-    NO_DIGEST,
-    SOURCE_FIELDS,
-    Change,
-    entry_document,
-    next_digest,
-)
-from app.dates import BadDate, parse_edtf
+from app.changes import Change
+from app.dates import BadDate, Edtf, parse_edtf
 from app.db import canonical_json
+from app.digests import NO_DIGEST, SOURCE_FIELDS, entry_json, next_digest
 from app.fields import canonical_url
 from app.lines import Line, LineEntry, heard_in
 from app.sources import Source
@@ -31,7 +28,7 @@ from app.vocabulary import Action
 
 LEFT_WRONGLY = "it leaves its lines with another entry than the one that replaces it"
 
-STRETCH = 5_000
+STRETCH = 1_000
 """How many entries are read at a time."""
 
 
@@ -98,15 +95,14 @@ def verify(
     return Verified(seq, digest, None)
 
 
-@dataclass(slots=True)
-class _Stored:
+class _Stored(NamedTuple):
     """An entry with all that hangs on it, as the database holds it."""
 
     seq: int
     parts: list[tuple[Any, ...]]
     """The values of `_CHANGE`, `_STATEMENT`, `_SOURCE` and `_REPLACED`."""
-    relations: list[list[Any]]
-    lines: list[list[Any]]
+    relations: list[Any]
+    lines: list[Any]
 
 
 _CHANGE = tuple(Change.model_fields)
@@ -114,7 +110,12 @@ _STATEMENT = tuple(Statement.model_fields)
 _SOURCE = (*SOURCE_FIELDS, "canonical_url", "known_from_seq")
 _REPLACED = ("seq", "chain", "stated_on", "effective_on")
 _PLACE = tuple(name for name in LineEntry.model_fields if name not in ("line_id", "seq"))
+_IN_LINE = ("country", "component", "voice", *_PLACE, "really_left")
+_PLACED = ("country", "component", "voice", *(name for name in _PLACE if name != "left_seq"))
 _RELATION = ("target_seq", "relation", "target_chain", "real_chain")
+_PARTS = (_CHANGE, _STATEMENT, _SOURCE, _REPLACED)
+_shapes: list[Any] = [namedtuple("_Part", names) for names in (*_PARTS, _RELATION, _IN_LINE)]
+*_SHAPES, _RELATED, _LINE = _shapes
 
 
 def _stretches(session: Session) -> Iterator[list[_Stored]]:
@@ -154,7 +155,7 @@ def _stretches(session: Session) -> Iterator[list[_Stored]]:
         .join(line, line.c.id == place.c.line_id)
         .outerjoin(leaving, leaving.c.replaces == place.c.seq)
     )
-    ends = accumulate(map(len, (_CHANGE, _STATEMENT, _SOURCE, _REPLACED)), initial=1)
+    ends = accumulate(map(len, _PARTS), initial=1)
     cuts = [slice(first, last) for first, last in pairwise(ends)]
     connection = session.connection()
     after = None
@@ -178,24 +179,17 @@ def _unread(table: Any, names: Iterable[str]) -> list[sa.ColumnElement[Any]]:
     return [sa.type_coerce(table.c[name], sa.String).label(None) for name in names]
 
 
-def _by_seq(connection: sa.Connection, query: Any) -> dict[int, list[list[Any]]]:
+def _by_seq(connection: sa.Connection, query: Any) -> dict[int, list[Any]]:
     """Return what hangs on entries, each row without its leading seq."""
-    found: dict[int, list[list[Any]]] = {}
-    for seq, *values in connection.execute(query):
-        found.setdefault(seq, []).append(values)
+    found: dict[int, list[Any]] = {}
+    for row in connection.execute(query):
+        found.setdefault(row[0], []).append(row[1:])
     return found
-
-
-class _Part:
-    """Some of the values of an entry, each under its own name."""
-
-    def __init__(self, names: Iterable[str], values: Iterable[Any]) -> None:
-        self.__dict__ = dict(zip(names, values, strict=True))
 
 
 @dataclass(slots=True)
 class _Entry:
-    """An entry with all that hangs on it, as `entry_document` takes it."""
+    """An entry with all that hangs on it, as `entry_json` takes it."""
 
     change: Any
     statement: Any
@@ -207,28 +201,29 @@ class _Entry:
 
 def _read(stored: _Stored) -> _Entry:
     """Return what an entry says; raise ValueError for a value that is not spelt as we spell it."""
-    change: Any
-    statement: Any
-    source: Any
-    replaced: Any
-    names = (_CHANGE, _STATEMENT, _SOURCE, _REPLACED)
-    change, statement, source, replaced = map(_Part, names, stored.parts)
-    change.recorded_at = _instant(change.recorded_at)
+    change, statement, source, replaced = (
+        shape._make(values) for shape, values in zip(_SHAPES, stored.parts, strict=True)
+    )
     if statement.seq is None:
         statement = None
     else:
-        for name in ("stated_earliest_on", "stated_latest_on", "effective_on"):
-            setattr(statement, name, _day(getattr(statement, name)))
-        for name in ("refuses", "conditions", "caveats"):
-            setattr(statement, name, _list(getattr(statement, name)))
-    replaced.effective_on = _day(replaced.effective_on)
+        for listed in (statement.refuses, statement.conditions, statement.caveats):
+            _list(listed)
+        statement = statement._replace(
+            stated_earliest_on=_day(statement.stated_earliest_on),
+            stated_latest_on=_day(statement.stated_latest_on),
+            effective_on=_day(statement.effective_on),
+        )
     return _Entry(
-        change=change,
+        change=change._replace(recorded_at=_instant(change.recorded_at)),
         statement=statement,
         source=source,
         replaced=replaced,
-        relations=[_Part(_RELATION, each) for each in stored.relations],
-        lines=[_Part(_IN_LINE, each) for each in stored.lines],
+        relations=[_RELATED._make(each) for each in stored.relations],
+        lines=[
+            line._replace(effective_on=_day(line.effective_on), starts_on=_day(line.starts_on))
+            for line in map(_LINE._make, stored.lines)
+        ],
     )
 
 
@@ -241,6 +236,7 @@ def _instant(value: Any) -> datetime:
     return instant
 
 
+@lru_cache(10_000)
 def _day(value: Any) -> date | None:
     if value is None or isinstance(value, date):
         return value
@@ -261,13 +257,13 @@ def _list(value: str | None) -> Any:
 
 
 @lru_cache(10_000)
-def _canonical(url: str) -> str:
-    return canonical_url(url)
+def _edtf(text: str) -> Edtf:
+    return parse_edtf(text)
 
 
 def _is_found_by_url(source: Any) -> bool:
     try:
-        return bool(source.canonical_url == (source.url and _canonical(source.url)))
+        return bool(source.canonical_url == (source.url and canonical_url(source.url)))
     except ValueError:
         return True  # an earlier release took this address
 
@@ -279,8 +275,8 @@ def _fault(entry: _Entry, seq: int, digest: str, recorded_at: datetime | None) -
         return f"entry {seq + 1} is missing" if change.seq > seq else "its number is out of order"
     if recorded_at is not None and change.recorded_at < recorded_at:
         return "it was recorded before the entry ahead of it"
-    document = entry_document(change, entry.statement, entry.relations, entry.source)
-    if next_digest(digest, document) != change.digest:
+    covered = entry_json(change, entry.statement, entry.relations, entry.source)
+    if next_digest(digest, covered) != change.digest:
         return "its digest does not match what is stored: something was edited, deleted or inserted"
     return _misfit(entry) or _underived(entry)
 
@@ -304,7 +300,7 @@ def _underived(entry: _Entry) -> str | None:
     if statement is None:
         return "a retraction stands in a line" if entry.lines else None
     try:
-        edtf = parse_edtf(statement.stated_on)
+        edtf = _edtf(statement.stated_on)
     except BadDate as error:
         return f"its stated_on cannot be read: {error}"
     if (statement.stated_earliest_on, statement.stated_latest_on) != (edtf.earliest_on, edtf.latest_on):
@@ -317,7 +313,9 @@ def _underived(entry: _Entry) -> str | None:
         return "its source would not be found by its url, or only later"
     if any(each.target_chain != each.real_chain for each in entry.relations):
         return "a relation leads to another chain than its target's"
-    heard = heard_in(statement, components_of(statement), entry.change.chain, entry.relations)
+    lists = {name: _list(getattr(statement, name)) for name in ("refuses", "conditions", "caveats")}
+    read = statement._replace(**lists)
+    heard = heard_in(read, components_of(read), entry.change.chain, entry.relations)
     if sorted(map(_place, entry.lines)) != sorted(map(_place, heard)):
         return "its places in the lines are not those that it enters"
     return None
@@ -328,20 +326,15 @@ def _leaves_at(line: Any) -> int:
     return max(line.left_seq or 0, line.really_left or 0)
 
 
-def _place(line: Any) -> tuple[Any, ...]:
-    """Return a place in a line, but for when it is left; days as ISO 8601 text."""
-    values = [getattr(line, name) for name in _PLACED]
-    return tuple(each.isoformat() if isinstance(each, date) else each for each in values)
-
-
-_IN_LINE = ("country", "component", "voice", *_PLACE, "really_left")
-_PLACED = ("country", "component", "voice", *(name for name in _PLACE if name != "left_seq"))
+_place: Any = attrgetter(*_PLACED)
+"""A place in a line, but for when it is left."""
 
 
 def _effective_on(entry: _Entry, latest_on: date) -> date:
     change, replaced = entry.change, entry.replaced
     if change.action == Action.CORRECT and replaced.stated_on == entry.statement.stated_on:
-        kept: date = replaced.effective_on
+        kept = _day(replaced.effective_on)
+        assert kept is not None
         return kept
     recorded_on: date = change.recorded_at.date()
     return min(latest_on, recorded_on)

@@ -9,7 +9,8 @@ APP = ROOT / "app"
 
 ORDER = (
     *("settings", "errors", "metrics", "logs", "beacon", "db", "strict_json"),
-    *("vocabulary", "dates", "fields", "countries", "sources", "statements", "lines", "changes", "appending"),
+    *("vocabulary", "dates", "fields", "countries", "sources", "statements", "lines"),
+    *("digests", "changes", "appending", "intake"),
     "positions",
     *(
         "as_of",

@@ -1,9 +1,13 @@
 import json
 from typing import Any
 
+import pytest
 from httpx2 import Response
+from hypothesis import given, settings
+from hypothesis import strategies as st
 from starlette.testclient import TestClient
 
+from app import fields
 from app.fields import canonical_url
 from tests import make
 
@@ -78,6 +82,40 @@ def test_the_canonical_address_is_its_own() -> None:
     urls = [*SAME, *OTHERS, "http://example.org:80", "https://exämple.org/ä?q=ä", "https://example.org/a%2fb"]
 
     assert [url for url in urls if canonical_url(canonical_url(url)) != canonical_url(url)] == []
+
+
+@settings(max_examples=100, deadline=None, derandomize=True)
+@given(
+    st.sampled_from(("http", "https")),
+    st.lists(st.from_regex(r"[a-z0-9]{1,9}(-[a-z0-9]{1,9})?", fullmatch=True), min_size=1, max_size=3),
+    st.from_regex(r"[a-z]{2,8}", fullmatch=True),
+    st.from_regex(r"(/[A-Za-z0-9_-][A-Za-z0-9._-]{0,9}){0,4}/?", fullmatch=True),
+)
+def test_an_address_that_is_taken_as_canonical_at_sight_is(
+    scheme: str, labels: list[str], top: str, path: str
+) -> None:
+    url = f"{scheme}://{'.'.join(labels)}.{top}{path or '/'}"
+
+    assert fields._PLAIN.fullmatch(url)
+    assert fields._canonical_url(url) == url
+
+
+@pytest.mark.parametrize(
+    "url",
+    [
+        "https://example.org/a/../b",
+        "https://example.org/a/./b",
+        "https://example.org/a//b",
+        "https://example.org/a/..",
+        "https://example.org/?utm_source=s",
+        "https://Example.org/",
+        "https://example.org:443/",
+        "https://example.org",
+        "https://xn--exmple-cua.org/",
+    ],
+)
+def test_no_other_address_is_taken_at_sight(url: str) -> None:
+    assert fields._PLAIN.fullmatch(url) is None
 
 
 def test_posting_a_known_address_answers_the_source_that_is_there(contributor: TestClient) -> None:

@@ -9,8 +9,9 @@ import sqlalchemy as sa
 from sqlmodel import Session, SQLModel
 from starlette.testclient import TestClient
 
-from app.changes import NO_DIGEST, SOURCE_FIELDS, Change
+from app.changes import Change
 from app.db import Database
+from app.digests import NO_DIGEST, SOURCE_FIELDS
 from app.lines import LineEntry
 from app.settings import Settings
 from app.sources import Source

@@ -7,7 +7,7 @@ from pydantic import BaseModel, Field
 
 from app.as_of import Sort, known_lines, known_on, positions_as_of, report_views, sorted_by
 from app.bodies import BulkRoute, WriteRoute
-from app.bulk import COLUMNS, CSV, JSON, MOST_ROWS, NDJSON, BulkRecorded, read_rows, state_all
+from app.bulk import COLUMNS, CSV, JSON, MOST_ROWS, NDJSON, BulkRecorded, read_rows, state_all, validated
 from app.countries import get_code
 from app.deps import Answer, Write, WriteQuery, reading, recorded, write
 from app.diff import DiffEntry, events_by_day, steps_by_day
@@ -152,7 +152,7 @@ def create_positions(request: Request, query: Annotated[WriteQuery, Query()]) ->
     cure. At most 10,000 rows; in CSV, `quantity` and `source` are spread over columns.
     """
     body: bytes = request.state.body
-    rows = read_rows(body, request.state.media_type)
+    rows = validated(read_rows(body, request.state.media_type))
 
     def work(doing: Write) -> Answer:
         found = state_all(doing.session, doing.viewer, doing.writer, rows, dry_run=query.dry_run)
