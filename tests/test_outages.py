@@ -132,6 +132,18 @@ def test_a_standby_is_not_ready_unless_it_is_set_read_only(
     assert green == [200] * (1 + len(READS))
 
 
+def hasten(connection: Any, *_: object) -> None:
+    connection.execute("SET synchronous_commit = off")
+    connection.commit()
+
+
+def test_a_database_that_does_not_wait_for_its_disk_is_named(database: Database) -> None:
+    assert database.risks() == []
+    if not database.is_embedded:
+        with connecting(database, hasten):
+            assert database.risks() == ["synchronous_commit"]
+
+
 @contextmanager
 def locked(database: Database) -> Iterator[None]:
     """Hold the write lock as another process would."""
