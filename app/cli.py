@@ -68,6 +68,8 @@ def serve(
             say.print(f"Seeded {added} statements from seed_data/.")
         if key:
             say.print(f"API key (shown once, may contribute): {key}", soft_wrap=True)
+    for setting in database.risks():
+        say.print(f"Warning: {setting} is off: PostgreSQL may lose acknowledged entries in a power cut.")
     database.close()
     address = f"http://{host}:{port}"
     say.print(f"Dashboard  {address}/\nAPI docs   {address}/docs\nPositions  {address}/v1/positions")

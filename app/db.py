@@ -34,6 +34,13 @@ ROOT = Path(__file__).resolve().parent.parent
 WRITE_LOCK = 0x7C0A117104  # PostgreSQL advisory lock of everyone who writes to the record
 SERIALISED = "tracker_writing"
 
+POSTGRESQL = {
+    "options": "-c timezone=UTC -c idle_in_transaction_session_timeout=60000",
+    "connect_timeout": 5,
+    "tcp_user_timeout": 20_000,
+}
+"""How a connection to PostgreSQL is made; a server that is silent is given up, not waited for."""
+
 READERS = 3
 """How many readings run at once in a process: more would only slow each other, and the writer, down."""
 
@@ -142,8 +149,6 @@ class Database:
         self.write_wait = settings.write_wait_seconds
         self.is_embedded = self.url.get_backend_name() == "sqlite"
         self.engine = make_engine(self.url, self.write_wait)
-        event.listen(self.engine, "checkout", lambda *_: CONNECTIONS.inc())
-        event.listen(self.engine, "checkin", lambda *_: CONNECTIONS.dec())
         self.has_refused = False
         """Whether the last write met a disk that is full or cannot be written to."""
 
@@ -204,6 +209,17 @@ class Database:
             # Whatever came of it: even a commit that failed may have been one.
             self.beacon.renew()
             self._writer.release()
+
+    def risks(self) -> list[str]:
+        """Return the settings of a PostgreSQL server that let it lose what it has acknowledged."""
+        if self.is_embedded:
+            return []
+        switched_off = sa.text(
+            "SELECT name FROM pg_settings WHERE setting = 'off' "
+            "AND name IN ('fsync', 'full_page_writes', 'synchronous_commit') ORDER BY name"
+        )
+        with self.engine.connect() as connection:
+            return list(connection.execute(switched_off).scalars())
 
     def probe(self) -> None:
         """Write something that changes nothing; raises what a write of anything would meet."""
@@ -290,13 +306,15 @@ def database_url(settings: Settings) -> URL:
 
 def make_engine(url: URL, write_wait: float = 5.0) -> Engine:
     """Return an engine whose transactions begin as this product needs them to."""
+    engine = (
+        sa.create_engine(url, connect_args={"check_same_thread": False})
+        if url.get_backend_name() == "sqlite"
+        else sa.create_engine(url, pool_pre_ping=True, connect_args=POSTGRESQL)
+    )
+    event.listen(engine, "checkout", lambda *_: CONNECTIONS.inc())
+    event.listen(engine, "checkin", lambda *_: CONNECTIONS.dec())
     if url.get_backend_name() != "sqlite":
-        return sa.create_engine(
-            url,
-            pool_pre_ping=True,
-            connect_args={"options": "-c timezone=UTC -c idle_in_transaction_session_timeout=60000"},
-        )
-    engine = sa.create_engine(url, connect_args={"check_same_thread": False})
+        return engine
 
     @event.listens_for(engine, "connect")
     def prepare(connection: Any, _: object) -> None:

@@ -3,7 +3,9 @@
 import asyncio
 import os
 import signal
+import socket
 import sys
+from collections.abc import Iterator
 from contextlib import ExitStack
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -12,7 +14,9 @@ from typing import Any
 import uvicorn
 from fastapi import Request
 from starlette.types import Receive, Scope, Send
+from uvicorn.config import STARTUP_FAILURE
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
+from uvicorn.supervisors import multiprocess
 
 from app.beacon import SHARED, new_beacon_file
 from app.errors import Busy, problem
@@ -32,13 +36,18 @@ class Connection(HttpToolsProtocol):
     """
 
     _head_deadline: asyncio.TimerHandle | None = None
-    _is_leaving = False
+
+    def __init__(self, *parts: Any, is_leaving: bool = False, **more: Any) -> None:
+        super().__init__(*parts, **more)
+        self._is_leaving = is_leaving
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         super().connection_made(transport)
         self._settings: Settings = self.app_state["settings"]
         if len(self.connections) > self._settings.connection_limit:
             self.app = _refuse
+        if self._is_leaving:
+            self.loop.call_later(LAST_REQUESTS, self._leave)
         self._await_head()
 
     def data_received(self, data: bytes) -> None:
@@ -91,34 +100,96 @@ async def _refuse(scope: Scope, receive: Receive, send: Send) -> None:
     await problem(Request(scope), error)(scope, receive, send)
 
 
-def run(settings: Settings, host: str, port: int, workers: int) -> None:
-    """Serve until told to stop, in this process or in `workers` of its own; then exit with 0."""
+class Server(uvicorn.Server):
+    """A server that also answers those who had connected, and were not heard yet, when it stops."""
+
+    async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
+        loop = asyncio.get_running_loop()
+        late = [
+            loop.create_task(loop.connect_accepted_socket(self._last_connection, accepted))
+            for listening in sockets or []
+            for accepted in _waiting(listening)
+        ]
+        await super().shutdown(sockets)
+        await asyncio.gather(*late, return_exceptions=True)
+
+    def _last_connection(self) -> Connection:
+        return Connection(self.config, self.server_state, self.lifespan.state, is_leaving=True)
+
+
+def _waiting(listening: socket.socket) -> Iterator[socket.socket]:
+    """Yield the connections that nobody has accepted: closing the socket would reset them."""
+    with listening.dup() as mine:
+        mine.setblocking(False)
+        while True:
+            try:
+                accepted, _ = mine.accept()
+            except OSError:
+                return
+            accepted.setblocking(False)
+            yield accepted
+
+
+class Worker(multiprocess.Process):
+    """One of several processes, with our server in it."""
+
+    @property
+    def server(self) -> uvicorn.Server:
+        if self._server is None:
+            self._server = Server(self.config)
+        return self._server
+
+
+class Workers(multiprocess.Multiprocess):
+    """Several processes that share a socket; it is closed before they are told to stop."""
+
+    def terminate_all(self) -> None:
+        for listening in self.sockets:
+            listening.close()
+        super().terminate_all()
+
+
+def configure(settings: Settings, host: str, port: int, workers: int) -> uvicorn.Config:
+    """Return how uvicorn serves under these settings."""
     options: dict[str, Any] = {}
     if settings.trusted_proxies:
         options["forwarded_allow_ips"] = settings.trusted_proxies
+    return uvicorn.Config(
+        "app.main:create_app",
+        factory=True,
+        host=host,
+        port=port,
+        workers=workers,
+        http=Connection,
+        loop="uvloop",
+        ws="none",
+        lifespan="on",
+        log_config=configuration(settings),
+        access_log=False,
+        server_header=False,
+        proxy_headers=bool(settings.trusted_proxies),
+        timeout_graceful_shutdown=settings.stop_wait_seconds,
+        **options,
+    )
+
+
+def run(settings: Settings, host: str, port: int, workers: int) -> None:
+    """Serve until told to stop, in this process or in `workers` of its own; then exit with 0."""
     # The server raises the signal again when it has stopped in good order: that is no failure.
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))
+    config = configure(settings, host, port, workers)
+    sockets = [config.bind_socket()]
+    if workers == 1:
+        server = Server(config)
+        server.run(sockets)
+        if not server.started:
+            sys.exit(STARTUP_FAILURE)
+        return
+    multiprocess.Process = Worker  # type: ignore[misc]  # no other way to say which server they run
     with ExitStack() as stack:
-        if workers > 1 and FOLDER not in os.environ:
+        if FOLDER not in os.environ:
             os.environ[FOLDER] = stack.enter_context(TemporaryDirectory(prefix="tracker-metrics-"))
-        if workers > 1:
-            shared = stack.enter_context(TemporaryDirectory(prefix="tracker-beacon-"))
-            os.environ[SHARED] = f"{shared}/state"
-            new_beacon_file(Path(os.environ[SHARED]))
-        uvicorn.run(
-            "app.main:create_app",
-            factory=True,
-            host=host,
-            port=port,
-            workers=workers,
-            http=Connection,
-            loop="uvloop",
-            ws="none",
-            lifespan="on",
-            log_config=configuration(settings),
-            access_log=False,
-            server_header=False,
-            proxy_headers=bool(settings.trusted_proxies),
-            timeout_graceful_shutdown=settings.stop_wait_seconds,
-            **options,
-        )
+        shared = stack.enter_context(TemporaryDirectory(prefix="tracker-beacon-"))
+        os.environ[SHARED] = f"{shared}/state"
+        new_beacon_file(Path(os.environ[SHARED]))
+        Workers(config, sockets).run()

@@ -119,7 +119,7 @@ def test_serving_where_somebody_else_does_ends_in_a_sentence(tmp_path: Path) -> 
         )
 
     assert run.returncode > 0
-    assert "address already in use" in run.stderr
+    assert "Address already in use" in run.stderr
     assert "Traceback" not in run.stderr
 
 

@@ -78,6 +78,18 @@ def test_a_full_disk_stops_writes_alone_and_only_while_it_is_full(
     assert [each["statement"]["country"] for each in ledger] == ["PL", "DE", "FR", "IT"]
 
 
+@contextmanager
+def connecting(database: Database, do: Callable[..., None]) -> Iterator[None]:
+    """Have something done with every connection that is made while the context lasts."""
+    database.engine.dispose()
+    event.listen(database.engine, "connect", do)
+    try:
+        yield
+    finally:
+        event.remove(database.engine, "connect", do)
+        database.engine.dispose()
+
+
 def forbid(connection: Any, *_: object) -> None:
     connection.execute("PRAGMA query_only = ON")
 
@@ -88,13 +100,10 @@ def test_a_file_that_cannot_be_written_to_is_read(
 ) -> None:
     make.state(contributor)
     ready = statuses(anyone, "/readyz")
-    database.engine.dispose()
-    event.listen(database.engine, "connect", forbid)
-    refused = contributor.post("/v1/positions", json=make.body(country="DE"))
-    meanwhile = statuses(anyone, *READS)
-    red = anyone.get("/readyz")
-    event.remove(database.engine, "connect", forbid)
-    database.engine.dispose()
+    with connecting(database, forbid):
+        refused = contributor.post("/v1/positions", json=make.body(country="DE"))
+        meanwhile = statuses(anyone, *READS)
+        red = anyone.get("/readyz")
     ready += statuses(anyone, "/readyz")
 
     assert problem(refused) == (503, "read-only", True)
@@ -114,15 +123,25 @@ def test_a_standby_is_not_ready_unless_it_is_set_read_only(
     tracker: FastAPI, settings: Settings, contributor: TestClient, anyone: TestClient
 ) -> None:
     make.state(contributor)
-    database: Database = tracker.state.database
-    database.engine.dispose()
-    event.listen(database.engine, "connect", stand_by)
-    red = anyone.get("/readyz")
-    tracker.state.settings = settings.model_copy(update={"read_only": True})
-    green = statuses(anyone, "/readyz", *READS)
+    with connecting(tracker.state.database, stand_by):
+        red = anyone.get("/readyz")
+        tracker.state.settings = settings.model_copy(update={"read_only": True})
+        green = statuses(anyone, "/readyz", *READS)
 
     assert problem(red) == (503, "read-only", True)
     assert green == [200] * (1 + len(READS))
+
+
+def hasten(connection: Any, *_: object) -> None:
+    connection.execute("SET synchronous_commit = off")
+    connection.commit()
+
+
+def test_a_database_that_does_not_wait_for_its_disk_is_named(database: Database) -> None:
+    assert database.risks() == []
+    if not database.is_embedded:
+        with connecting(database, hasten):
+            assert database.risks() == ["synchronous_commit"]
 
 
 @contextmanager
