@@ -9,7 +9,7 @@ from tests.browser.conftest import Visits
 
 VIEWS = (
     "/?as_of=2025-10-15",
-    "/?as_of=2025-10-15&component=air&seq=80",
+    "/?as_of=2025-10-15&component=air&seq=25",
     "/?as_of=2024-01-01",
     "/countries/PL?as_of=2025-10-15",
     "/countries/RS/troops?as_of=2025-10-15",
