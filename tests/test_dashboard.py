@@ -2,7 +2,9 @@ import json
 import re
 from collections.abc import Iterator
 from datetime import date
+from html import unescape
 from html.parser import HTMLParser
+from typing import Any
 
 import pytest
 from fastapi.testclient import TestClient
@@ -13,6 +15,7 @@ from app.main import create_app
 from app.pages import europe, web_url
 from app.settings import Settings
 from tests import make
+from tests.browser.world import record_world
 from tests.conftest import Clock, client
 
 BROWSER = {"Accept": "text/html,application/xhtml+xml,*/*;q=0.8"}
@@ -273,6 +276,28 @@ def test_the_map_loads_nothing_and_runs_nothing() -> None:
 
     assert set(Links(drawn).tags) == {"svg", "path", "title"}
     assert Links(drawn).found == []
+
+
+def test_the_chart_counts_what_the_timeline_of_the_api_counts(contributor: TestClient) -> None:
+    record_world(contributor)
+    for component in ("troops", "air", "training"):
+        text = page(contributor, f"/?component={component}&as_of=2026-01-14")
+        call = re.search(r'href="(/v1/timeline[^"]*)">JSON', text)
+        assert call is not None
+        points = contributor.get(unescape(call[1])).json()["items"]
+        rows = re.findall(r'<th scope="row">([\d-]+)</th><td>(\d+)</td><td>(\d+)</td>', text)
+
+        assert len(rows) > 10
+        assert {day: (int(offers), int(refusals)) for day, offers, refusals in rows} == {
+            point["on"]: (count(point, "offer"), count(point, "refusal")) for point in points
+        }
+
+
+def count(point: dict[str, Any], sort: str) -> int:
+    """Return how many countries offer, or refuse, at a point of the timeline."""
+    return sum(
+        each["count"] for each in point["counts"] if (each["kind"] == "refusal") == (sort == "refusal")
+    )
 
 
 def test_the_chart_counts_offers_above_and_refusals_below_the_line(
