@@ -1,6 +1,7 @@
 """What the dashboard shows of a day: the matrix, a line with its statements. Pure: no database, no clock."""
 
 from bisect import bisect_left, bisect_right
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import date
@@ -8,7 +9,7 @@ from datetime import date
 from app.as_of import Known, PositionFilter, Viewer, positions_as_of, report_views
 from app.diff import DiffEntry, events_by_day, steps_by_day
 from app.lines import LineKey
-from app.positions import PositionView
+from app.positions import Held, PositionView
 from app.statements import StatementView, statement_view
 from app.vocabulary import FORCE, Component, Kind, Voice
 
@@ -98,17 +99,35 @@ class Calendar:
     """The day from which the first statement counts, a report included."""
     changed: tuple[date, ...]
     """The days on which any line's position changed, in order; affirmations do not count."""
+    counts: Mapping[str, list[tuple[date, dict[str, int]]]]
+    """By component: how many countries hold each rung of firmness from a day on, for each such day."""
 
 
 def calendar(known: Known) -> Calendar:
     """Return the calendar of lines of the record."""
     first = min((line[0].effective_on for line in known.lines.values() if line), default=None)
-    days: set[date] = set()
+    moved: dict[str, dict[date, Counter[str]]] = {}
     for key in known.lines:
         for step in steps_by_day(known, key, None, date.max):
             if not step.is_affirmation and isinstance(step.at, date):
-                days.add(step.at)
-    return Calendar(first, tuple(sorted(days)))
+                rungs = moved.setdefault(key[1], {}).setdefault(step.at, Counter())
+                rungs.subtract(_rungs(step.before))
+                rungs.update(_rungs(step.after))
+    changed = sorted({day for days in moved.values() for day in days})
+    return Calendar(first, tuple(changed), {each: _summed(days) for each, days in moved.items()})
+
+
+def _rungs(held: Held | None) -> list[str]:
+    return [] if held is None else [held.first.stance.rpartition(" ")[2]]
+
+
+def _summed(moved: Mapping[date, Counter[str]]) -> list[tuple[date, dict[str, int]]]:
+    held: Counter[str] = Counter()
+    counts = []
+    for day in sorted(moved):
+        held.update(moved[day])
+        counts.append((day, {rung: count for rung, count in held.items() if count}))
+    return counts
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,5 +1,6 @@
 """The dashboard: GET / with the matrix and the map, a country's page, a line's page, two days compared."""
 
+from threading import Lock
 from typing import Annotated, Any
 
 from fastapi import APIRouter, Path, Query, Request, Response
@@ -63,7 +64,6 @@ def get_dashboard(request: Request, query: Annotated[DashboardQuery, Query()]) -
         shown = matrix(known, viewer, read.day, report_counts(session, read.seq, read.day))
         # Beyond today and the last change nothing moves: the chart would only grow wider.
         last = min(read.day, max([utc_now().date(), *dates.changed[-1:]]))
-        drawn = known_lines(session, read.seq, Lines(components=[query.component]))
         latest = newest_changes(session, read.seq, LATEST, LedgerFilter())
         countries = every_country(session)
         return page(
@@ -74,7 +74,7 @@ def get_dashboard(request: Request, query: Annotated[DashboardQuery, Query()]) -
             matrix=shown,
             rows={countries[row.code].alpha3: row for row in shown.rows},
             shapes=europe(),
-            chart=draw_timeline(drawn, viewer, query.component, last),
+            chart=draw_timeline(dates, query.component, last),
             latest=latest,
             replaced=replaced_by(read, latest),
             country_names=viewer.names,
@@ -151,18 +151,20 @@ def calendar_of(read: Read) -> Calendar:
 
     The digest names a state for good, whichever database it is read from.
     """
-    found = _calendars.get(read.moment.head.digest)
-    if found is None:
-        found = calendar(known_record(read.session, read.seq))
-        while len(_calendars) >= MOST_CALENDARS:
-            _calendars.pop(next(iter(_calendars)), None)
-        _calendars[read.moment.head.digest] = found
+    with _one_at_a_time:
+        found = _calendars.get(read.moment.head.digest)
+        if found is None:
+            found = calendar(known_record(read.session, read.seq))
+            if len(_calendars) == MOST_CALENDARS:
+                del _calendars[next(iter(_calendars))]
+            _calendars[read.moment.head.digest] = found
     return found
 
 
 _calendars: dict[str, Calendar] = {}
+_one_at_a_time = Lock()
 
-MOST_CALENDARS = 32
+MOST_CALENDARS = 8
 """How many states of the record have their calendar remembered."""
 
 

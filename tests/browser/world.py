@@ -62,11 +62,11 @@ def statements() -> list[dict[str, Any]]:
 def special() -> list[dict[str, Any]]:
     """Return the bodies that bring what chance may not: contested, possible, withdrawn."""
     source = SOURCES[3]
-    ships: dict[str, Any] = {"country": "NO", "kind": "sea", "source": source}
+    ships: dict[str, Any] = {"country": "MD", "kind": "sea", "source": source}
     planes: dict[str, Any] = {"country": "SE", "kind": "air", "source": source}
     return [
-        make.body(firmness="considering", stated_on="2025-04-01", source=source, summary="One."),
-        make.refusal(stated_on="2025-04-01", source=source, summary="The other, the same day."),
+        make.body(country="RS", firmness="considering", stated_on="2025-04-01", source=source),
+        make.refusal(country="RS", stated_on="2025-04-01", source=source, summary="No, the same day."),
         make.body(**planes, firmness="committed", stated_on="2025-09/2025-12"),
         make.body(**ships, firmness="planned", stated_on="2025-05-02"),
         make.body(**ships, firmness="withdrawn", stated_on="2025-06-11", summary="They stay at home."),
