@@ -37,6 +37,7 @@ ORDER = (
         "client",
         "retries",
         "following",
+        "freshness",
         "limiting",
         "bodies",
         "deps",
