@@ -12,7 +12,7 @@ from app.paging import KnownQuery
 async def note_min_seq(
     request: Request,
     min_seq: Annotated[
-        int | None,
+        int,
         Header(
             alias=MIN_SEQ,
             ge=0,
@@ -21,10 +21,10 @@ async def note_min_seq(
             "`Ledger-Seq` of every answer, and the seq of what you recorded, say what to send.",
         ),
         DIGITS,
-    ] = None,
+    ] = 0,
 ) -> None:
     """Note what the client has seen, for `needed`."""
-    request.state.min_seq = min_seq or 0
+    request.state.min_seq = min_seq
 
 
 SEEN = Depends(note_min_seq)
