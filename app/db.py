@@ -18,6 +18,7 @@ from alembic import command
 from alembic.config import Config
 from alembic.runtime.migration import MigrationContext
 from alembic.script import ScriptDirectory
+from psycopg.conninfo import make_conninfo
 from sqlalchemy import event
 from sqlalchemy.engine import URL, Connection, Dialect, Engine
 from sqlalchemy.exc import DBAPIError
@@ -300,8 +301,10 @@ class Database:
     def listen(self) -> None:
         """Begin to hear of writes by other machines; ends with `close`."""
         if not self.is_embedded:
-            url = self.url.set(drivername="postgresql")
-            self._listener = Listener(url.render_as_string(hide_password=False), self.beacon)
+            # Not as an address: rendered as one, a password with a blank is none for PostgreSQL's library.
+            told = self.engine.dialect.create_connect_args(self.url)[1]
+            conninfo = make_conninfo(**{name: each for name, each in told.items() if name != "context"})
+            self._listener = Listener(conninfo, self.beacon)
             self._listener.start()
 
     def migrate(self, revision: str = "head") -> None:

@@ -176,6 +176,28 @@ def test_what_the_replica_lacks_the_primary_answers(behind: Pair, anyone: TestCl
     assert answer.headers["ledger-seq"] == "2"
 
 
+def test_where_writes_are_heard_of_nothing_older_is_answered_and_so_none_is_cached(
+    behind: Pair, tracker: FastAPI, anyone: TestClient, contributor: TestClient
+) -> None:
+    database: Database = tracker.state.database
+    database.listen()
+    until(database.state)
+    found = [seen(anyone)]
+    sources = anyone.get("/v1/sources").json()["meta"]["total"]
+    contributor.post("/v1/sources", json={"title": "C", "publisher": "Gazette"})
+    more = anyone.get("/v1/sources").json()["meta"]["total"]
+    behind.go_on()
+    behind.catch_up()
+    found.append(seen(anyone))
+    behind.primary.stop()
+    by_the_replica = anyone.get("/v1/countries").json()["meta"]["seq"]
+    behind.primary.start()
+
+    assert found == [2, 2]
+    assert (sources, more) == (2, 3)
+    assert by_the_replica == 2
+
+
 def test_the_client_never_goes_backwards(behind: Pair, tracker: FastAPI) -> None:
     with tracker.state.database.writing() as session:
         key = create_key(session, "another", Scope.CONTRIBUTE)
