@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import contextlib
 import hashlib
+import json
 import os
 import shutil
 import signal
@@ -28,6 +29,8 @@ INTERPRETER = f"{sys.version} in {sys.base_prefix}".replace("\n", " ")
 NOT_FOR_PIP = {"PIP_TARGET", "PIP_PREFIX", "PIP_ROOT", "PIP_CONSTRAINT", "PYTHONPATH"}
 INSTALL = "install -q --no-input --disable-pip-version-check --require-hashes --only-binary=:all: -r"
 COMPILE = "uv pip compile -q --no-cache --universal --generate-hashes --no-annotate"
+AUDIT = "-m uv audit --no-cache --preview-features audit"
+UNANSWERED, TRY_LATER = 2, 75
 CHECKS = ("ruff format --check .", "ruff check .", "mypy", "pytest")
 HELP = """\
 python3 dev.py WORD ...    (Python 3.11 or newer and pip; nothing else, and no configuration)
@@ -37,6 +40,8 @@ python3 dev.py WORD ...    (Python 3.11 or newer and pip; nothing else, and no c
   check                                     format, lint, types and tests, as before a commit
   lock [--check | uv arguments]             remake both locks after a change of pyproject.toml;
                                             --check only compares; --upgrade takes newer releases
+  audit [uv arguments]                      ask osv.dev for known vulnerabilities of what is locked;
+                                            ends with 1 where there are some, 75 where nobody answers
 
 Any other word is a `coalition` command, for example:
   python3 dev.py keys create my-script --scope contribute
@@ -179,18 +184,37 @@ def check_locks() -> None:
                 raise SystemExit(f"{lock.name} is not what pyproject.toml gives:\n{named}\n{cure}")
 
 
+def audit(*options: str) -> None:
+    """Ask for known vulnerabilities of every pin of the development lock, which contains the other."""
+    pins = [line.rstrip(" \\") for line in DEV_LOCK.read_text().splitlines() if "==" in line]
+    with tempfile.TemporaryDirectory() as scratch:
+        wanted = {"name": "locked", "version": "0", "requires-python": ">=3.11", "dependencies": pins}
+        lines = [f"{name} = {json.dumps(value)}" for name, value in wanted.items()]
+        Path(scratch, "pyproject.toml").write_text("\n".join(["[project]", *lines]))
+        command = [str(PYTHON), *AUDIT.split(), *options]
+        code = subprocess.call(command, cwd=scratch, env={"UV_HTTP_RETRIES": "1", **os.environ})
+    if code == UNANSWERED:
+        say("\n****  NOT AUDITED: uv's words are above. Nobody was asked about any package.  ****\n")
+        raise SystemExit(TRY_LATER)
+    if code != 0:
+        raise SystemExit("dev.py audit: see above; `python3 dev.py lock --upgrade-package NAME` mends one.")
+    say(f"{len(pins)} packages have no vulnerability that osv.dev knows of.")
+
+
 def main(word: str = "--help", *rest: str) -> None:
     """Run one command; `word` is the first argument of the command line."""
     if word in ("--help", "-h", "help"):
         print(HELP)
         return
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))  # a pip or uv under way ends with us
-    prepare(DEV_LOCK if word in ("test", "check", "lock") else RUN_LOCK)
+    prepare(DEV_LOCK if word in ("test", "check", "lock", "audit") else RUN_LOCK)
     if word == "check":
         check()
     elif word == "lock" and rest == ("--check",):
         check_locks()
         say("Both locks are what pyproject.toml gives.")
+    elif word == "audit":
+        audit(*rest)
     elif word == "lock":
         compile_locks(ROOT, *rest)
     elif word == "test":

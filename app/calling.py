@@ -13,6 +13,7 @@ import httpx
 from pydantic import ValidationError
 
 from app.errors import Problem, ProblemError
+from app.fields import MIN_SEQ
 
 Parameters = Sequence[tuple[str, str]]
 
@@ -171,6 +172,13 @@ class Caller:
         self._http = http
         self._tries = tries
         self._kept = Kept()
+        self._seen = 0
+        self._lock = threading.Lock()
+
+    def note(self, seq: int) -> None:
+        """Note that an entry was seen: from now on no answer comes from a state without it."""
+        with self._lock:
+            self._seen = max(self._seen, seq)
 
     def get(self, path: str, parameters: Parameters = ()) -> httpx.Response:
         """Return the answer to a GET, revalidated where one is kept; a pinned one is not asked again.
@@ -231,11 +239,15 @@ class Caller:
         failures = 0
         while True:
             failures += 1
+            if self._seen:
+                request.headers[MIN_SEQ] = str(self._seen)
             is_last = failures >= (self._tries if tries is None else tries)
             asked = None
             try:
                 response = self._http.send(request, stream=stream)
                 if response.is_success or response.status_code == 304:
+                    state = response.headers.get("ledger-seq", "")
+                    self.note(int(state) if state.isascii() and state.isdigit() else 0)
                     return response
                 response.read()
             except httpx.RequestError as error:

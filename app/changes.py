@@ -13,7 +13,7 @@ from pydantic import Field as Described
 from sqlalchemy.orm import aliased
 from sqlmodel import Field, Session, SQLModel, col, select
 
-from app.db import TextEnum, UTCDateTime, utc_now
+from app.db import TextEnum, UTCDateTime, among, utc_now
 from app.digests import NO_DIGEST
 from app.errors import NotFound, refused
 from app.fields import MAX_SEQ, Instant

@@ -79,6 +79,7 @@ SILENCE = 45.0
 class Tracker:
     """A tracker at an address. Reading needs no key.
 
+    No answer is older than one that came before, whichever of the tracker's servers gives it.
     What is asked for again is revalidated rather than sent again. Busy servers and broken
     connections are tried again `tries` times in all, writes included: each carries an
     `Idempotency-Key`, so it is recorded once. Raises `TrackerProblem` when the tracker refuses,
@@ -233,6 +234,7 @@ class Tracker:
                         if "data" in event:
                             change = shaped(Change, self._read(event["data"]))
                             last = change.seq or last
+                            self._caller.note(last)
                             yield change
             except TrackerProblem as problem:
                 if problem.status not in WORTH_RETRYING:
@@ -286,7 +288,9 @@ class Tracker:
             idempotency_key=idempotency_key or str(uuid4()),
             parameters=[("dry_run", "true")] if dry_run else [],
         )
-        return shaped(Recorded, self._read(response.text))
+        recorded = shaped(Recorded, self._read(response.text))
+        self._caller.note(recorded.change.seq or 0)
+        return recorded
 
     def _read(self, text: str) -> Any:
         try:

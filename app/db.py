@@ -6,20 +6,23 @@ import threading
 import time
 from collections.abc import Callable, Collection, Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass
 from datetime import UTC, datetime
 from enum import StrEnum
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import sqlalchemy as sa
 from alembic import command
 from alembic.config import Config
 from alembic.runtime.migration import MigrationContext
 from alembic.script import ScriptDirectory
+from psycopg.conninfo import make_conninfo
 from sqlalchemy import event
-from sqlalchemy.engine import URL, Connection, Dialect, Engine, make_url
+from sqlalchemy.engine import URL, Connection, Dialect, Engine
 from sqlalchemy.exc import DBAPIError
+from sqlalchemy.exc import TimeoutError as PoolTimeout
 from sqlalchemy.ext.compiler import compiles
 from sqlalchemy.sql.expression import ColumnElement
 from sqlalchemy.types import TypeDecorator
@@ -28,7 +31,7 @@ from sqlmodel import Session, SQLModel
 from app.beacon import CHANNEL, FileState, Listener, shared_beacon
 from app.errors import Busy, ReadOnly, StorageFull, failure_of
 from app.metrics import CONNECTIONS, WRITE_WAIT_SECONDS
-from app.settings import Settings
+from app.settings import Settings, address
 
 ROOT = Path(__file__).resolve().parent.parent
 WRITE_LOCK = 0x7C0A117104  # PostgreSQL advisory lock of everyone who writes to the record
@@ -36,13 +39,21 @@ SERIALISED = "tracker_writing"
 
 POSTGRESQL = {
     "options": "-c timezone=UTC -c idle_in_transaction_session_timeout=60000",
-    "connect_timeout": 5,
-    "tcp_user_timeout": 20_000,
+    "tcp_user_timeout": 15_000,  # milliseconds
 }
 """How a connection to PostgreSQL is made; a server that is silent is given up, not waited for."""
 
 READERS = 3
 """How many readings run at once in a process: more would only slow each other, and the writer, down."""
+
+REPLICA_WAIT = 2
+"""Seconds after which a replica that does not let us in is given up: libpq's shortest."""
+REPLICA_REST = 5.0
+"""Seconds for which replicas are left alone after one could not be reached."""
+NEWEST = sa.text(
+    "SELECT (SELECT coalesce(max(seq), 0) FROM change), (SELECT coalesce(max(id), 0) FROM source), "
+    "(SELECT max(recorded_at) FROM change)"
+)
 
 SQLModel.metadata.naming_convention = {
     "ix": "%(table_name)s_%(column_0_N_name)s_idx",
@@ -137,6 +148,63 @@ def among(column: Any, values: Collection[int]) -> sa.ColumnElement[bool]:
     )
 
 
+class Newest(NamedTuple):
+    """How far a server is: its newest entry and source, and when that entry was recorded."""
+
+    seq: int
+    source: int
+    recorded_at: datetime | None
+
+
+@dataclass(frozen=True, slots=True)
+class Need:
+    """What of the record a reading has to see at least."""
+
+    seq: int = 0
+    """This entry."""
+    instant: datetime | None = None
+    """All entries up to this instant."""
+    newest: bool = False
+    """Everything that this process can know to be there."""
+    sources: bool = False
+    """Sources too for which there is no entry yet."""
+
+    def is_met(self, found: Newest, known: Newest | None) -> bool:
+        """Tell whether a server that is so far has what is needed; `known` is how far the primary is."""
+        if known is not None and (found.seq < known.seq or found.source < known.source):
+            return False
+        has_instant = self.instant is None or (found.recorded_at or self.instant) > self.instant
+        return found.seq >= self.seq and has_instant
+
+
+class Replicas:
+    """Servers that repeat what happens at the primary, each a little later."""
+
+    def __init__(self, url: URL) -> None:
+        self._engine = make_engine(url, connect_wait=REPLICA_WAIT)
+        self._rests_until = 0.0
+
+    def find(self, need: Need, known: Newest | None = None) -> Session | None:
+        """Return a session that sees what is needed, or None: then the primary has to answer.
+
+        Where none can be reached, none is tried for a while, so that not every reader waits.
+        """
+        if time.monotonic() < self._rests_until:
+            return None
+        session = _snapshot(self._engine)
+        try:
+            if need.is_met(Newest(*session.execute(NEWEST).one()), known):
+                return session
+        except (DBAPIError, PoolTimeout):
+            self._rests_until = time.monotonic() + REPLICA_REST
+        session.close()
+        return None
+
+    def close(self) -> None:
+        """Close every connection."""
+        self._engine.dispose()
+
+
 class Database:
     """One database: where it is, and the two ways of using it.
 
@@ -151,7 +219,9 @@ class Database:
         self.engine = make_engine(self.url, self.write_wait)
         self.has_refused = False
         """Whether the last write met a disk that is full or cannot be written to."""
-
+        replicas = settings.read_database_url
+        self.replicas = Replicas(address(replicas)) if replicas and not self.is_embedded else None
+        self._known: tuple[bytes, Newest] | None = None
         self._writer = threading.Lock()
         self._readers = threading.BoundedSemaphore(READERS)
         self.beacon = shared_beacon()
@@ -160,24 +230,46 @@ class Database:
         self._listener: Listener | None = None
 
     @contextmanager
-    def reading(self) -> Iterator[Session]:
-        """Give a session that sees one state of the record throughout.
+    def reading(self, need: Need | None = None) -> Iterator[Session]:
+        """Give a session that sees one state of the record throughout: by default the newest.
 
+        Whoever says what they need may be given a replica that has it, and else the primary.
         Raises `Busy` when its turn does not come in time.
         """
         if not self._readers.acquire(timeout=self.write_wait):
             raise Busy(headers={"Retry-After": "2"})
         try:
-            with self._reading() as session:
+            with self._reading(need) as session:
                 yield session
         finally:
             self._readers.release()
 
-    def _reading(self) -> Session:
-        engine = self.engine
-        if not self.is_embedded:
-            engine = engine.execution_options(isolation_level="REPEATABLE READ", postgresql_readonly=True)
-        return Session(engine)
+    def _reading(self, need: Need | None) -> Session:
+        if self.is_embedded:
+            return Session(self.engine)
+        found = None
+        if need is not None and self.replicas is not None:
+            known = self._newest() if need.newest else None
+            if known or not need.sources:
+                found = self.replicas.find(need, known)
+        return found or _snapshot(self.engine)
+
+    def _newest(self) -> Newest | None:
+        """Return how far the primary is, or None while that cannot be told; it is asked once a state.
+
+        Without that, an answer of a replica that is behind would be cached for as long as nothing
+        more is written.
+        """
+        state = self.state()
+        if state is None:
+            return None
+        if self._known is None or self._known[0] != state:
+            try:
+                with self.engine.connect() as connection:
+                    self._known = state, Newest(*connection.execute(NEWEST).one())
+            except (DBAPIError, PoolTimeout):
+                return None
+        return self._known[1]
 
     @contextmanager
     def writing(self) -> Iterator[Session]:
@@ -253,8 +345,10 @@ class Database:
     def listen(self) -> None:
         """Begin to hear of writes by other machines; ends with `close`."""
         if not self.is_embedded:
-            url = self.url.set(drivername="postgresql")
-            self._listener = Listener(url.render_as_string(hide_password=False), self.beacon)
+            # Not as an address: rendered as one, a password with a blank is none for PostgreSQL's library.
+            told = self.engine.dialect.create_connect_args(self.url)[1]
+            conninfo = make_conninfo(**{name: each for name, each in told.items() if name != "context"})
+            self._listener = Listener(conninfo, self.beacon)
             self._listener.start()
 
     def migrate(self, revision: str = "head") -> None:
@@ -285,6 +379,13 @@ class Database:
         if self._file is not None:
             self._file.close()
         self.engine.dispose()
+        if self.replicas is not None:
+            self.replicas.close()
+
+
+def _snapshot(engine: Engine) -> Session:
+    """Return a session of a PostgreSQL server that sees one state and changes nothing."""
+    return Session(engine.execution_options(isolation_level="REPEATABLE READ", postgresql_readonly=True))
 
 
 def _is_file(url: URL) -> bool:
@@ -297,20 +398,18 @@ def alembic_config() -> Config:
 
 
 def database_url(settings: Settings) -> URL:
-    """Return where the record is kept; a bare `postgresql://` means the driver that we ship."""
-    url = make_url(settings.database_url)
-    if url.drivername in ("postgresql", "postgres"):
-        url = url.set(drivername="postgresql+psycopg")
-    return url
+    """Return where the record is kept."""
+    return address(settings.database_url)
 
 
-def make_engine(url: URL, write_wait: float = 5.0) -> Engine:
+def make_engine(url: URL, write_wait: float = 5.0, connect_wait: int = 5) -> Engine:
     """Return an engine whose transactions begin as this product needs them to."""
-    engine = (
-        sa.create_engine(url, connect_args={"check_same_thread": False})
-        if url.get_backend_name() == "sqlite"
-        else sa.create_engine(url, pool_pre_ping=True, connect_args=POSTGRESQL)
-    )
+    if url.get_backend_name() == "sqlite":
+        told: dict[str, Any] = {"check_same_thread": False}
+    else:
+        told = POSTGRESQL | {"connect_timeout": connect_wait}
+    asked = {name: value for name, value in told.items() if name not in url.query}
+    engine = sa.create_engine(url, pool_pre_ping=url.get_backend_name() != "sqlite", connect_args=asked)
     event.listen(engine, "checkout", lambda *_: CONNECTIONS.inc())
     event.listen(engine, "checkin", lambda *_: CONNECTIONS.dec())
     if url.get_backend_name() != "sqlite":

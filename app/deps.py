@@ -23,10 +23,12 @@ from app.countries import every_country
 from app.db import Database, canonical_json, utc_now
 from app.errors import NotAcceptable, refused
 from app.export import MEDIA_TYPES, Column, Format, csv_text, ndjson_text
+from app.freshness import needed
 from app.paging import FormatQuery, Key, KnownQuery, Meta, NoQuery, Page, PageQuery, cut, link, read_cursor
 from app.recording import Recorded, as_dry_run
 from app.retries import KeptAnswer, find_answer, idempotency_key, keep_answer
 from app.settings import Settings
+from app.sources import newest_source_id
 
 Item = TypeVar("Item")
 Row = TypeVar("Row", bound=BaseModel)
@@ -219,7 +221,7 @@ def reading(
         raise refused("exclusive", message, parameter="seq")
     has_day = hasattr(query, "as_of") if has_day is None else has_day
     wanted = _format(request, query)
-    with database.reading() as session:
+    with database.reading(needed(request, query, sources=version is newest_source_id)) as session:
         head = _head(session, query)
         day = getattr(query, "as_of", None) or utc_now().date()
         question = _question(request, day if has_day else None, head)

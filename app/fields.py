@@ -14,6 +14,8 @@ from app.dates import BadDate, parse_day, parse_edtf
 
 MAX_SEQ = 2**63 - 1
 """The largest number that either database keeps as a key."""
+MIN_SEQ = "Ledger-Min-Seq"
+"""Header in which a client says which entry it has seen."""
 _TRACKING = re.compile(r"utm_.*|fbclid|gclid", re.IGNORECASE)
 LONGEST_CANONICAL_URL = 2200
 """How many characters the column takes: one beyond ASCII becomes up to twelve."""

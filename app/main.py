@@ -121,7 +121,7 @@ def create_app(settings: Settings | None = None) -> FastAPI:
         CORSMiddleware,
         allow_origins=["*"],
         allow_methods=["GET", "HEAD"],
-        allow_headers=["If-None-Match", "Last-Event-ID", "X-Request-ID"],
+        allow_headers=["If-None-Match", "Last-Event-ID", "Ledger-Min-Seq", "X-Request-ID"],
         expose_headers=EXPOSED,
     )
     # Streams of events are left alone: each must leave at once.

@@ -3,9 +3,11 @@
 from typing import Annotated, Literal
 
 from limits import parse
+from psycopg import ProgrammingError
+from psycopg.conninfo import conninfo_to_dict
 from pydantic import AfterValidator, Field, field_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
-from sqlalchemy.engine import make_url
+from sqlalchemy.engine import URL, make_url
 from sqlalchemy.exc import ArgumentError
 
 OFF = "off"
@@ -22,6 +24,9 @@ def _rate(text: str) -> str:
 Rate = Annotated[str, AfterValidator(_rate)]
 
 
+POSTGRESQL = ("postgresql", "postgres")
+
+
 class Settings(BaseSettings):
     """Settings are read from `TRACKER_…` environment variables, then from a `.env` file."""
 
@@ -29,6 +34,9 @@ class Settings(BaseSettings):
 
     database_url: str = "sqlite:///var/tracker.db"
     """Where the record is kept: a SQLite file, or `postgresql+psycopg://user:password@host/name`."""
+
+    read_database_url: str | None = None
+    """Replicas of that database, for reads: `postgresql://user@one,two/name`. Default: none."""
 
     public_url: str | None = None
     """Address under which clients reach the API, for `next` links. Default: that of the request."""
@@ -78,10 +86,43 @@ class Settings(BaseSettings):
     @field_validator("database_url")
     @classmethod
     def _is_one_of_ours(cls, url: str) -> str:
-        try:
-            backend = make_url(url).get_backend_name()
-        except ArgumentError:
-            backend = ""
-        if backend not in ("sqlite", "postgresql", "postgres"):
+        if _backend(url) not in ("sqlite", *POSTGRESQL):
             raise ValueError("give sqlite:///FILE or postgresql://USER:PASSWORD@HOST/NAME")
         return url
+
+    @field_validator("read_database_url")
+    @classmethod
+    def _is_replicated(cls, url: str | None) -> str | None:
+        if url is not None and _backend(url) not in POSTGRESQL:
+            raise ValueError("give postgresql://USER:PASSWORD@HOST/NAME; a SQLite file has no replicas")
+        return url
+
+
+def _backend(url: str) -> str:
+    try:
+        return address(url).get_backend_name()
+    except ArgumentError:
+        return ""
+
+
+def address(url: str) -> URL:
+    """Return where a database is; raise ArgumentError for what names none.
+
+    A bare `postgresql://` means the driver that we ship. Several hosts, each with its port, are
+    given as libpq takes them: `postgresql://user@one:5432,two:5433/name`.
+    """
+    scheme, _, rest = url.partition("://")
+    kind = scheme.partition("+")[0]
+    if kind in POSTGRESQL and "," in rest.partition("/")[0]:
+        try:
+            found = conninfo_to_dict(f"postgresql://{rest}")
+        except ProgrammingError as error:
+            raise ArgumentError(str(error)) from None
+        given = {name: str(value) for name, value in found.items() if value is not None}
+        user, password, name = (given.pop(part, None) for part in ("user", "password", "dbname"))
+        return URL.create("postgresql+psycopg", user, password, database=name, query=given)
+    try:
+        made = make_url(url)
+    except ValueError as error:
+        raise ArgumentError(str(error)) from None
+    return made.set(drivername="postgresql+psycopg") if made.drivername in POSTGRESQL else made

@@ -14,6 +14,7 @@ from datetime import UTC, datetime, timedelta
 from functools import cache
 from pathlib import Path
 from tempfile import TemporaryDirectory
+from typing import Any
 
 import pytest
 import sqlalchemy as sa
@@ -50,9 +51,9 @@ def _made_once() -> Iterator[None]:
     make = app.db.make_engine
     made = cache(make)
 
-    def engine(url: URL, *options: float) -> Engine:
+    def engine(url: URL, *options: Any, **named: Any) -> Engine:
         has_place = url.get_backend_name() != "sqlite" or Path(url.database or "").is_absolute()
-        return made(url, *options) if has_place else make(url, *options)
+        return (made if has_place else make)(url, *options, **named)
 
     with pytest.MonkeyPatch.context() as patch, start_blocking_portal() as portal:
         patch.setattr(app.db, "make_engine", engine)

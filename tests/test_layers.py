@@ -38,6 +38,7 @@ ORDER = (
         "client",
         "retries",
         "following",
+        "freshness",
         "limiting",
         "bodies",
         "deps",

@@ -5,6 +5,7 @@ import re
 import shutil
 import subprocess
 import sys
+import tomllib
 from pathlib import Path
 
 import pytest
@@ -148,6 +149,33 @@ def test_without_pip_the_cure_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
 
     with pytest.raises(SystemExit, match="apt install python3-pip"):
         dev.python_with_pip()
+
+
+@pytest.mark.parametrize(("code", "ends_with"), [(0, 0), (1, 1), (2, 75)])
+def test_an_audit_asks_about_every_pin_and_is_never_silent(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], code: int, ends_with: int
+) -> None:
+    asked: list[str] = []
+
+    def call(command: list[str], *, cwd: str, env: dict[str, str]) -> int:
+        assert command[1:4] == ["-m", "uv", "audit"]
+        assert env.keys() >= os.environ.keys()
+        project = tomllib.loads(Path(cwd, "pyproject.toml").read_text())["project"]
+        asked.extend(each.split()[0] for each in project["dependencies"])
+        return code
+
+    monkeypatch.setattr(subprocess, "call", call)
+    try:
+        dev.audit()
+        ended: object = 0
+    except SystemExit as stopped:
+        ended = stopped.code if isinstance(stopped.code, int) else 1
+    said = capsys.readouterr().err
+
+    assert set(asked) == pins("requirements-dev.txt")
+    assert ended == ends_with
+    assert ("NOT AUDITED" in said) is (code == 2)
+    assert ("no vulnerability" in said) is (code == 0)
 
 
 @pytest.fixture

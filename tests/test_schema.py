@@ -1,4 +1,5 @@
 import multiprocessing
+import re
 from collections.abc import Iterator
 from contextlib import ExitStack
 from multiprocessing.synchronize import Barrier
@@ -11,10 +12,13 @@ from alembic.runtime.migration import MigrationContext
 from sqlmodel import SQLModel
 from starlette.testclient import TestClient
 
-from app.db import Database
+from app.db import ROOT, Database
+from app.main import create_app
 from app.settings import Settings
 from app.verify import verify
+from app.vocabulary import Scope
 from tests import make
+from tests.conftest import with_key
 
 FORGERIES = {
     "source": "title = 'forged'",
@@ -183,3 +187,33 @@ def test_every_connection_to_sqlite_is_durable_and_keeps_its_references(tmp_path
     database.close()
 
     assert found == [wanted] * 6
+
+
+GRANTS = re.findall(r"(?ms)^```sql\n(.*?)^```", (ROOT / "SECURITY.md").read_text())
+
+
+def test_a_role_that_owns_nothing_is_enough_to_work(new_postgresql: str) -> None:
+    owner = Database(Settings(database_url=new_postgresql, _env_file=None))
+    owner.migrate()
+    with owner.engine.begin() as connection:
+        connection.execute(sa.text(GRANTS[0]))
+    url = owner.url.set(username="tracker_api").render_as_string(hide_password=False)
+    tracker = create_app(Settings(database_url=url, _env_file=None))
+    database: Database = tracker.state.database
+    try:
+        curator = with_key(tracker, "curator", Scope.CURATE)
+        headers = {"Idempotency-Key": "once"}
+        first = make.kept(curator.post("/v1/positions", json=make.body(), headers=headers))
+        make.retract(curator, make.correct(curator, first, firmness="committed"))
+        bulk = curator.post("/v1/positions/bulk", json=[make.body(country="FR")])
+        database.probe()
+        read = curator.get("/v1/positions").json()["meta"]["seq"]
+        with pytest.raises(sa.exc.ProgrammingError, match="must be owner"), database.writing() as session:
+            session.execute(sa.text("ALTER TABLE change DISABLE TRIGGER ALL"))
+    finally:
+        database.close()
+        with owner.engine.begin() as connection:
+            connection.execute(sa.text("DROP OWNED BY tracker_api; DROP ROLE tracker_api"))
+        owner.close()
+
+    assert (bulk.status_code, read) == (201, 4)

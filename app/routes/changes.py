@@ -10,12 +10,13 @@ from app.changes import ChangeView, changes_after, count_changes, get_change
 from app.deps import Answer, Write, WriteQuery, reading, recorded, write
 from app.export import CHANGES
 from app.fields import DIGITS, MAX_SEQ
+from app.freshness import SEEN
 from app.paging import KnownQuery, ListQuery, Meta, Page
 from app.recording import Correction, Recorded, Retraction, correct, retract
 from app.routes.answers import KEY, LIST, READ_ONE, WRITE_ONE, under_dry_run
 from app.routes.filters import LedgerQuery
 
-router = APIRouter(prefix="/v1/changes", tags=["changes"])
+router = APIRouter(prefix="/v1/changes", tags=["changes"], dependencies=[SEEN])
 writes = APIRouter(prefix="/v1/changes", tags=["changes"], route_class=WriteRoute, dependencies=[KEY])
 
 WRITTEN = WRITE_ONE | under_dry_run(Recorded)

@@ -19,12 +19,13 @@ from app.country_page import CountryPage, country_page
 from app.deps import reading
 from app.export import COUNTRIES
 from app.fields import Line
+from app.freshness import SEEN
 from app.lines import tracked_countries
 from app.paging import Meta, MomentQuery, Page, PageQuery
 from app.routes.answers import LIST, READ_ONE
 from app.vocabulary import Group
 
-router = APIRouter(prefix="/v1/countries", tags=["countries"])
+router = APIRouter(prefix="/v1/countries", tags=["countries"], dependencies=[SEEN])
 
 
 class CountriesQuery(PageQuery, MomentQuery):

@@ -18,6 +18,7 @@ from app.deps import Read, base_url, reading
 from app.diff import Mode, Op, diff_days
 from app.errors import NotFound
 from app.fields import Day
+from app.freshness import SEEN
 from app.lines import Lines, report_counts
 from app.overview import Calendar, Days, calendar, line_shown, matrix
 from app.pages import Links, PageRoute, dataset_document, europe, fingerprint, page
@@ -25,7 +26,7 @@ from app.paging import MomentQuery
 from app.routes.answers import READ
 from app.vocabulary import FORCE, Action, Component
 
-router = APIRouter(tags=["operations"], route_class=PageRoute)
+router = APIRouter(tags=["operations"], route_class=PageRoute, dependencies=[SEEN])
 
 LATEST = 6
 """How many entries of the ledger the dashboard shows."""

@@ -15,11 +15,12 @@ from app.diff import Axis, DiffEntry, Mode, Op, diff_days, diff_knowledge
 from app.errors import refused
 from app.export import DIFF
 from app.fields import Line, parse_instant
+from app.freshness import SEEN
 from app.paging import Meta, MomentQuery, Page, PageQuery
 from app.routes.answers import LIST
 from app.routes.filters import FilterQuery
 
-router = APIRouter(prefix="/v1/diff", tags=["diff"])
+router = APIRouter(prefix="/v1/diff", tags=["diff"], dependencies=[SEEN])
 
 End = Annotated[Line, Field(max_length=40)]
 

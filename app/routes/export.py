@@ -10,7 +10,7 @@ from pydantic import Field
 from app.as_of import PositionFilter, known_on, known_record, positions_as_of, viewer
 from app.changes import LedgerFilter, changes_after, source_view, supported_by
 from app.countries import every_country
-from app.db import Database, canonical_json
+from app.db import Database, Need, canonical_json
 from app.deps import Read, reading
 from app.errors import NotFound
 from app.export import (
@@ -27,12 +27,13 @@ from app.export import (
     history_rows,
     ndjson_lines,
 )
+from app.freshness import SEEN
 from app.paging import KnownQuery, MomentQuery, NoQuery
 from app.routes.answers import READ_ONE
 from app.routes.filters import FilterQuery
 from app.sources import newest_source_id, sources_up_to
 
-router = APIRouter(prefix="/v1/export", tags=["export"])
+router = APIRouter(prefix="/v1/export", tags=["export"], dependencies=[SEEN])
 
 STRETCH = 1_000
 """How many rows are read at a time: no reading stays open while a client is slow."""
@@ -91,7 +92,7 @@ def _history(read: Read, wanted: PositionFilter, countries: Iterable[str]) -> It
     database: Database = read.request.app.state.database
     for code in countries:
         if wanted.countries is None or code in wanted.countries:
-            with database.reading() as session:
+            with database.reading(Need(read.seq)) as session:
                 known = known_record(session, read.seq, {code})
                 seen = viewer(session, read.settings.stale_after_days)
                 rows = list(history_rows(known, seen, read.day, wanted))
@@ -112,7 +113,7 @@ def _pages(request: Request, seq: int) -> Iterator[Any]:
     database: Database = request.app.state.database
     after = 0
     while after < seq:
-        with database.reading() as session:
+        with database.reading(Need(seq)) as session:
             page = changes_after(session, after, seq, STRETCH, LedgerFilter())
         yield from page
         after += STRETCH

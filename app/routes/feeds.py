@@ -11,15 +11,16 @@ from pydantic import Field
 
 from app.changes import ChangeView, LedgerFilter, changes_after, head_of, newest_changes
 from app.countries import every_country
-from app.db import Database
+from app.db import Database, Need
 from app.deps import base_url, reading
 from app.fields import DIGITS, MAX_SEQ
 from app.following import Watch, stream
+from app.freshness import SEEN
 from app.paging import KnownQuery, NoQuery
 from app.routes.answers import READ, problems
 from app.routes.filters import LedgerQuery
 
-router = APIRouter(prefix="/v1", tags=["changes"])
+router = APIRouter(prefix="/v1", tags=["changes"], dependencies=[SEEN])
 
 NEWEST = 100
 """How many entries a feed holds."""
@@ -118,7 +119,7 @@ def follow_changes(
 def _read(
     database: Database, after: int, until: int, wanted: LedgerFilter
 ) -> tuple[list[tuple[int, str]], int]:
-    with database.reading() as session:
+    with database.reading(Need(until)) as session:
         page = changes_after(session, after, until, NEWEST, wanted)
     found = [(view.seq or 0, view.model_dump_json()) for view in page]
     return found, found[-1][0] if len(found) == NEWEST else until

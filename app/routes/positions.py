@@ -13,6 +13,7 @@ from app.deps import Answer, Write, WriteQuery, reading, recorded, write
 from app.diff import DiffEntry, events_by_day, steps_by_day
 from app.errors import NotFound
 from app.export import POSITIONS
+from app.freshness import SEEN
 from app.lines import Lines
 from app.paging import Limit, Meta, MomentQuery, Page, PageQuery
 from app.positions import PositionView
@@ -22,7 +23,7 @@ from app.routes.filters import FilterQuery
 from app.statements import NewPosition, StatementView
 from app.vocabulary import Component
 
-router = APIRouter(prefix="/v1/positions", tags=["positions"])
+router = APIRouter(prefix="/v1/positions", tags=["positions"], dependencies=[SEEN])
 writes = APIRouter(prefix="/v1/positions", tags=["positions"], route_class=WriteRoute, dependencies=[KEY])
 bulk = APIRouter(prefix="/v1/positions", tags=["positions"], route_class=BulkRoute, dependencies=[KEY])
 

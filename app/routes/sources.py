@@ -9,12 +9,13 @@ from app.changes import SourceView, source_view, supported_by
 from app.deps import Answer, Read, Write, WriteQuery, reading, write
 from app.export import SOURCES
 from app.fields import DIGITS, MAX_SEQ
+from app.freshness import SEEN
 from app.paging import KnownQuery, Meta, Page, PageQuery, bad_cursor
 from app.recording import post_source
 from app.routes.answers import KEY, LIST, READ_ONE, WRITE
 from app.sources import NewSource, get_source, newest_source_id, sources_up_to
 
-router = APIRouter(prefix="/v1/sources", tags=["sources"])
+router = APIRouter(prefix="/v1/sources", tags=["sources"], dependencies=[SEEN])
 writes = APIRouter(prefix="/v1/sources", tags=["sources"], route_class=WriteRoute, dependencies=[KEY])
 
 

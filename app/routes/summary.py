@@ -11,6 +11,7 @@ from app.deps import reading
 from app.errors import refused
 from app.export import COUNTS, COUNTS_ON
 from app.fields import Day
+from app.freshness import SEEN
 from app.lines import tracked_countries
 from app.paging import FormatQuery, KnownQuery, Meta, MomentQuery, Page
 from app.routes.answers import LIST
@@ -28,7 +29,7 @@ from app.summary import (
 )
 from app.vocabulary import Component
 
-router = APIRouter(prefix="/v1", tags=["charts"])
+router = APIRouter(prefix="/v1", tags=["charts"], dependencies=[SEEN])
 
 
 class SummaryQuery(FilterQuery, FormatQuery, MomentQuery):
