@@ -60,6 +60,7 @@ class FileState:
     def __init__(self, path: str) -> None:
         self._path = path
         self._connection: sqlite3.Connection | None = None
+        self._opened = b""
         self._lock = threading.Lock()
 
     def name(self) -> bytes | None:
@@ -70,11 +71,12 @@ class FileState:
                     # It never writes: a connection does not count its own commits.
                     uri = f"{Path(self._path).absolute().as_uri()}?mode=ro"
                     self._connection = sqlite3.connect(uri, uri=True, timeout=0, check_same_thread=False)
+                    self._opened = secrets.token_bytes(8)
                 version = self._connection.execute("PRAGMA data_version").fetchone()[0]
             except sqlite3.Error:
                 self._forget()
                 return None
-        return b"%d %d" % (id(self._connection), version)
+        return b"%s %d" % (self._opened, version)
 
     def close(self) -> None:
         """Close the connection; a later question opens another."""
