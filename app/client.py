@@ -9,7 +9,7 @@ exception and never a longer answer. docs/client.md shows a session.
 """
 
 import json
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import suppress
 from datetime import date
 from types import TracebackType
@@ -35,6 +35,7 @@ from app.calling import (
 from app.paging import Meta
 from app.replies import (
     Answers,
+    BulkRecorded,
     Change,
     ChangeAnswer,
     Country,
@@ -55,6 +56,7 @@ from app.summary import Count, Point
 
 __all__ = [
     "Answers",
+    "BulkRecorded",
     "Change",
     "Country",
     "Difference",
@@ -187,7 +189,24 @@ class Tracker:
         it safe to run a whole script again.
         """
         given = body.model_dump(mode="json", exclude_unset=True) if isinstance(body, BaseModel) else body
-        return self._write("/v1/positions", dict(given or {}) | fields, dry_run, idempotency_key)
+        return self._write("/v1/positions", dict(given or {}) | fields, dry_run, idempotency_key, Recorded)
+
+    def state_all(
+        self,
+        bodies: Iterable[Mapping[str, object]],
+        *,
+        dry_run: bool = False,
+        idempotency_key: str | None = None,
+    ) -> BulkRecorded:
+        """Record many statements, all or none, at most 10,000: each is a body as for POST /v1/positions."""
+        body = [dict(each) for each in bodies]
+        return self._write("/v1/positions/bulk", body, dry_run, idempotency_key, BulkRecorded)
+
+    def add_source(
+        self, *, dry_run: bool = False, idempotency_key: str | None = None, **fields: object
+    ) -> Source:
+        """Record a source: the fields of POST /v1/sources. One that is known already is returned."""
+        return self._write("/v1/sources", fields, dry_run, idempotency_key, Source)
 
     def correct(
         self,
@@ -200,14 +219,14 @@ class Tracker:
     ) -> Recorded:
         """Correct our record of entry `seq`: give the fields that change; None empties a field."""
         body = {"reason": reason, "statement": fields}
-        return self._write(f"/v1/changes/{int(seq)}/correction", body, dry_run, idempotency_key)
+        return self._write(f"/v1/changes/{int(seq)}/correction", body, dry_run, idempotency_key, Recorded)
 
     def retract(
         self, seq: int, reason: str, *, dry_run: bool = False, idempotency_key: str | None = None
     ) -> Recorded:
         """Take entry `seq` out of the record: it was never so."""
         path = f"/v1/changes/{int(seq)}/retraction"
-        return self._write(path, {"reason": reason}, dry_run, idempotency_key)
+        return self._write(path, {"reason": reason}, dry_run, idempotency_key, Recorded)
 
     def follow(self, after: int | None = None, **filters: object) -> Iterator[Change]:
         """Return the entries numbered above `after` (None: the newest) for ever, each as it is recorded.
@@ -280,7 +299,9 @@ class Tracker:
     def _one(self, path: str, shape: type[Shape], filters: Mapping[str, object]) -> Shape:
         return shaped(shape, self._read(self._caller.get(path, parameters_of(filters)).text))
 
-    def _write(self, path: str, body: object, dry_run: bool, idempotency_key: str | None) -> Recorded:
+    def _write(
+        self, path: str, body: object, dry_run: bool, idempotency_key: str | None, shape: type[Shape]
+    ) -> Shape:
         response = self._caller.post(
             path,
             to_jsonable_python(body),
@@ -288,9 +309,12 @@ class Tracker:
             idempotency_key=idempotency_key or str(uuid4()),
             parameters=[("dry_run", "true")] if dry_run else [],
         )
-        recorded = shaped(Recorded, self._read(response.text))
-        self._caller.note(recorded.change.seq or 0)
-        return recorded
+        answer = shaped(shape, self._read(response.text))
+        if isinstance(answer, Recorded):
+            self._caller.note(answer.change.seq or 0)
+        elif isinstance(answer, BulkRecorded):
+            self._caller.note(answer.last_seq or 0)
+        return answer
 
     def _read(self, text: str) -> Any:
         try:

@@ -12,6 +12,7 @@ from datetime import date, timedelta
 from enum import StrEnum
 from itertools import chain, zip_longest
 from typing import Any, Generic, TypeVar, cast
+from urllib.parse import urlencode
 
 from pydantic import BaseModel
 
@@ -384,8 +385,15 @@ def history_rows(known: Known, viewer: Viewer, until: date, wanted: PositionFilt
                 yield HistoryRow(**dict(view), valid_from=cast("date", step.at), valid_to=ends)
 
 
-def datapackage(head: Head) -> dict[str, Any]:
-    """Return the description of the exported tables (Frictionless Data Package v2)."""
+def datapackage(
+    head: Head, pins: Mapping[str, str] | None = None, day: Mapping[str, str] | None = None
+) -> dict[str, Any]:
+    """Return the description of the exported tables (Frictionless Data Package v2).
+
+    `pins` and `day` are parameters that name the moment of every table, and of those that are of a day.
+    """
+    pinned = dict(pins or {})
+    of_a_day = pinned | dict(day or {})
     return {
         "$schema": "https://datapackage.org/profiles/2.0/datapackage.json",
         "name": "coalition-commitments",
@@ -403,7 +411,7 @@ def datapackage(head: Head) -> dict[str, Any]:
         "resources": [
             {
                 "name": name,
-                "path": f"{name}.csv",
+                "path": _path(name, of_a_day if name in OF_A_DAY else pinned),
                 "type": "table",
                 "format": "csv",
                 "mediatype": "text/csv",
@@ -422,6 +430,11 @@ def datapackage(head: Head) -> dict[str, Any]:
     }
 
 
+def _path(name: str, parameters: Mapping[str, str]) -> str:
+    return f"{name}.csv?{urlencode(parameters)}" if parameters else f"{name}.csv"
+
+
+OF_A_DAY = ("positions", "history")
 TABLES: Mapping[str, tuple[str, Sequence[Column[Any]]]] = {
     "positions": ("Positions in force on the day, by country and component.", POSITIONS),
     "history": ("Every position with the days on which it held: [valid_from, valid_to).", HISTORY),

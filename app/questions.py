@@ -267,7 +267,17 @@ def follow(
         int | None, typer.Option(min=0, help="Begin after this entry; 0: the first. Default: the newest.")
     ] = None,
     country: Country = None,
+    group: Group = None,
     component: Component = None,
+    kind: Kind = None,
+    min_firmness: MinFirmness = None,
+    voice: Annotated[
+        Several, typer.Option(metavar="WORD", help="government, head_of_state or report; repeatable.")
+    ] = None,
+    source: Annotated[list[int] | None, typer.Option(help="From a source, by its id; repeatable.")] = None,
+    action: Annotated[
+        Several, typer.Option(metavar="WORD", help="state, correct or retract; repeatable.")
+    ] = None,
     url: Url = None,
     shape: Annotated[
         LineShape | None,
@@ -284,7 +294,17 @@ def follow(
     console = Console(highlight=False)
     with asking(url) as tracker:
         try:
-            for change in tracker.follow(after, country=country, component=component):
+            for change in tracker.follow(
+                after,
+                country=country,
+                group=group,
+                component=component,
+                kind=kind,
+                min_firmness=min_firmness,
+                voice=voice,
+                source=source,
+                action=action,
+            ):
                 if (shape or default) is LineShape.TEXT:
                     console.print(change_line(change), soft_wrap=True)
                 else:

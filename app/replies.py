@@ -130,6 +130,15 @@ class Recorded(BaseModel):
     diff: list[Difference]
 
 
+class BulkRecorded(BaseModel):
+    """What a bulk request answers: how many rows, their entries, what they changed together."""
+
+    first_seq: int | None
+    last_seq: int | None
+    count: int
+    diff: list[Difference]
+
+
 class Answers(Generic[Item, MetaItem]):
     """A list: iterate over it for the items of all pages, each page fetched when it is reached.
 

@@ -353,6 +353,36 @@ def test_a_write_whose_answer_was_lost_is_recorded_once(live: Live, pauses: list
     assert [change.seq for change in changes] == [recorded.change.seq, another.change.seq]
 
 
+def test_many_statements_are_recorded_at_once(tracker: Tracker) -> None:
+    bodies = [make.body(country=country, kind="air") for country in ("LU", "MT")]
+    tried = tracker.state_all(bodies, dry_run=True)
+    recorded = tracker.state_all(bodies)
+
+    assert (tried.count, tried.first_seq) == (2, None)
+    assert recorded.first_seq is not None
+    assert recorded.last_seq == recorded.first_seq + 1
+    assert {entry.country for entry in recorded.diff} == {"LU", "MT"}
+
+
+def test_a_source_is_recorded_once(tracker: Tracker) -> None:
+    first = tracker.add_source(url="https://example.org/new", title="New", publisher="Example")
+    again = tracker.add_source(url="https://example.org/new")
+
+    assert (again.id, again.title) == (first.id, "New")
+
+
+def test_every_route_that_writes_has_a_method(tracker: Tracker) -> None:
+    paths = httpx.get(f"{tracker.url}/openapi.json").json()["paths"]
+
+    assert {path for path, operations in paths.items() if "post" in operations} == {
+        "/v1/positions",  # state
+        "/v1/positions/bulk",  # state_all
+        "/v1/changes/{seq}/correction",  # correct
+        "/v1/changes/{seq}/retraction",  # retract
+        "/v1/sources",  # add_source
+    }
+
+
 def test_a_key_of_ones_own_makes_a_script_safe_to_run_twice(tracker: Tracker) -> None:
     first = tracker.state(make.body(country="LT"), idempotency_key="import-1")
     again = tracker.state(make.body(country="LT"), idempotency_key="import-1")

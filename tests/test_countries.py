@@ -79,9 +79,11 @@ def test_a_country_is_tracked_while_it_has_a_live_statement(contributor: TestCli
 
 
 def test_a_country_is_found_by_part_of_its_name_or_by_its_code(anyone: TestClient) -> None:
-    found = {asked: codes(anyone, q=asked) for asked in ("KINGDOM", "åland", "pol", "pl", "nowhere")}
+    found = {asked: codes(anyone, q=asked) for asked in ("KINGDOM", "åland", "pol", "pl", "el", "nowhere")}
 
+    assert "GR" in found.pop("el")
     assert found == {"KINGDOM": ["GB"], "åland": ["AX"], "pol": ["PF", "PL"], "pl": ["PL"], "nowhere": []}
+    assert codes(anyone, q="UK") == ["GB", "UA"]
 
 
 def test_troops_air_and_sea_are_always_there_and_support_where_it_is_held(contributor: TestClient) -> None:

@@ -17,6 +17,7 @@ from app.export import (
     DIFF,
     POSITIONS,
     SOURCES,
+    TABLES,
     Column,
 )
 from tests import make
@@ -305,6 +306,60 @@ def test_the_head_of_a_table_is_that_of_its_answer(reader: TestClient) -> None:
 
         assert (head.status_code, head.content) == (200, b"")
         assert head.headers == whole.headers
+
+
+WHOLE = [f"/v1/export/{name}.{ending}" for name in TABLES for ending in ("csv", "ndjson")]
+
+
+@on_sqlite
+@pytest.mark.parametrize("path", WHOLE)
+def test_the_head_of_a_whole_table_is_that_of_its_answer_and_reads_no_row(
+    reader: TestClient, path: str, queries: list[str]
+) -> None:
+    whole = reader.get(path)
+    read = len(queries)
+    head = reader.head(path)
+    for answer in (whole, head):
+        del answer.headers["X-Request-ID"]
+
+    assert (head.status_code, head.content) == (200, b"")
+    assert head.headers == whole.headers
+    assert len(queries) - read < read
+
+
+@pytest.mark.parametrize(
+    "asked", ["country=FR", "action=correct&action=retract", "q=perhaps", "component=sea"]
+)
+def test_the_ledger_is_exported_by_the_filters_of_its_list(reader: TestClient, asked: str) -> None:
+    exported = reader.get(f"/v1/export/changes.ndjson?{asked}").text.splitlines()
+    listed = reader.get(f"/v1/changes?{asked}").json()["items"]
+
+    assert [json.loads(line)["seq"] for line in exported] == [item["seq"] for item in listed] != []
+
+
+def test_the_ledger_is_exported_stretch_by_stretch(
+    reader: TestClient, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    whole = reader.get("/v1/export/changes.ndjson").text
+    monkeypatch.setattr("app.routes.export.STRETCH", 1)
+
+    assert reader.get("/v1/export/changes.ndjson").text == whole
+
+
+def test_a_package_of_a_moment_names_the_tables_of_that_moment(reader: TestClient) -> None:
+    def paths(asked: str) -> dict[str, str]:
+        package = reader.get(f"/v1/export/datapackage.json{asked}").json()
+        return {resource["name"]: resource["path"] for resource in package["resources"]}
+
+    assert paths("") == {name: f"{name}.csv" for name in TABLES}
+    pinned = paths("?seq=2&as_of=2025-03-28")
+    assert pinned == {
+        "positions": "positions.csv?seq=2&as_of=2025-03-28",
+        "history": "history.csv?seq=2&as_of=2025-03-28",
+        "changes": "changes.csv?seq=2",
+        "sources": "sources.csv?seq=2",
+    }
+    assert {reader.get(f"/v1/export/{path}").status_code for path in pinned.values()} == {200}
 
 
 @on_sqlite

@@ -14,7 +14,7 @@ from app.as_of import (
     positions_as_of,
     positions_of,
 )
-from app.countries import every_country, get_code
+from app.countries import every_country, find_code, get_code
 from app.country_page import CountryPage, country_page
 from app.deps import reading
 from app.export import COUNTRIES
@@ -36,7 +36,7 @@ class CountriesQuery(PageQuery, MomentQuery):
         default=None, description="Only countries with a live statement, or only those without."
     )
     q: Annotated[Line, Field(max_length=80)] | None = Field(
-        default=None, description="Part of the name, in any case, or a code."
+        default=None, description="Part of the name, in any case, or a code: alpha-2, alpha-3, UK or EL."
     )
 
 
@@ -55,13 +55,13 @@ def list_countries(request: Request, query: Annotated[CountriesQuery, Query()]) 
     """Countries by code, each with its positions on a day."""
     with reading(request, query) as read:
         tracked = tracked_countries(read.session, read.seq)
-        asked = (query.q or "").casefold()
+        asked, meant = (query.q or "").casefold(), find_code(read.session, query.q or "")
         found = [
             country
             for code, country in every_country(read.session).items()
             if (not query.group or set(query.group) & set(country.groups))
             and query.tracked in (None, code in tracked)
-            and (asked in country.name.casefold() or asked in (code.lower(), country.alpha3.lower()))
+            and (asked in country.name.casefold() or code == meant)
         ]
         page, following = read.cut(found, lambda country: [country.code], query)
         wanted = PositionFilter(frozenset(country.code for country in page))

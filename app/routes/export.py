@@ -1,6 +1,7 @@
 """/v1/export: whole tables, streamed, at any day and any state of knowledge."""
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from functools import partial
 from typing import Annotated, Any
 
 from fastapi import APIRouter, Path, Query, Request, Response
@@ -8,7 +9,7 @@ from fastapi.responses import StreamingResponse
 from pydantic import Field
 
 from app.as_of import PositionFilter, known_on, known_record, positions_as_of, viewer
-from app.changes import LedgerFilter, changes_after, source_view, supported_by
+from app.changes import ChangeView, LedgerFilter, SourceView, changes_after, source_view, supported_by
 from app.countries import every_country
 from app.db import Database, Need, canonical_json
 from app.deps import Read, reading
@@ -29,8 +30,9 @@ from app.export import (
 )
 from app.freshness import SEEN
 from app.paging import KnownQuery, MomentQuery, NoQuery
+from app.positions import PositionView
 from app.routes.answers import READ_ONE
-from app.routes.filters import FilterQuery
+from app.routes.filters import FilterQuery, LedgerQuery
 from app.sources import newest_source_id, sources_up_to
 
 router = APIRouter(prefix="/v1/export", tags=["export"], dependencies=[SEEN])
@@ -62,6 +64,10 @@ class PositionsExportQuery(FilterQuery, ExcelQuery, MomentQuery):
     """Which positions are exported."""
 
 
+class ChangesExportQuery(LedgerQuery, ExcelQuery, KnownQuery):
+    """Which entries of the ledger are exported."""
+
+
 class KnownExportQuery(ExcelQuery, KnownQuery):
     """What state of the record is exported."""
 
@@ -73,8 +79,11 @@ def export_positions(
     """Positions in force on a day, all of them."""
     with reading(request, query) as read:
         wanted = query.position_filter(read.session)
-        known = known_on(read.session, read.moment, wanted)
-        found = positions_as_of(known, read.viewer(), read.day, wanted)
+
+        def found() -> Iterable[PositionView]:
+            known = known_on(read.session, read.moment, wanted)
+            return positions_as_of(known, read.viewer(), read.day, wanted)
+
         return _stream(read, "positions", extension, found, POSITIONS, excel=query.excel)
 
 
@@ -84,7 +93,8 @@ def export_history(
 ) -> Response:
     """Every position up to a day, with the days on which it held."""
     with reading(request, query) as read:
-        rows = _history(read, query.position_filter(read.session), sorted(every_country(read.session)))
+        wanted, countries = query.position_filter(read.session), sorted(every_country(read.session))
+        rows = partial(_history, read, wanted, countries)
         return _stream(read, "history", extension, rows, HISTORY, excel=query.excel)
 
 
@@ -101,22 +111,22 @@ def _history(read: Read, wanted: PositionFilter, countries: Iterable[str]) -> It
 
 @router.get("/changes.{extension}", response_class=StreamingResponse, responses=STREAM)
 def export_changes(
-    request: Request, extension: Extension, query: Annotated[KnownExportQuery, Query()]
+    request: Request, extension: Extension, query: Annotated[ChangesExportQuery, Query()]
 ) -> Response:
-    """The whole ledger, in order."""
+    """The ledger in order, all of it or what the filters of /v1/changes choose."""
     with reading(request, query) as read:
-        rows = _pages(request, read.seq)
+        rows = partial(_pages, request, read.seq, query.ledger_filter(read.session))
         return _stream(read, "changes", extension, rows, CHANGES, excel=query.excel)
 
 
-def _pages(request: Request, seq: int) -> Iterator[Any]:
+def _pages(request: Request, seq: int, wanted: LedgerFilter) -> Iterator[ChangeView]:
     database: Database = request.app.state.database
-    after = 0
-    while after < seq:
+    after: int | None = 0
+    while after is not None:
         with database.reading(Need(seq)) as session:
-            page = changes_after(session, after, seq, STRETCH, LedgerFilter())
+            page = changes_after(session, after, seq, STRETCH, wanted)
         yield from page
-        after += STRETCH
+        after = page[-1].seq if len(page) == STRETCH else None
 
 
 @router.get("/sources.{extension}", response_class=StreamingResponse, responses=STREAM)
@@ -125,17 +135,26 @@ def export_sources(
 ) -> Response:
     """Every source, with what it supports."""
     with reading(request, query, version=newest_source_id) as read:
-        found = sources_up_to(read.session, int(read.version))
-        supported = supported_by(read.session, read.seq, None)
-        rows = [source_view(source, supported.get(source.id, [])) for source in found]
+
+        def rows() -> Iterable[SourceView]:
+            supported = supported_by(read.session, read.seq, None)
+            found = sources_up_to(read.session, int(read.version))
+            return [source_view(source, supported.get(source.id, [])) for source in found]
+
         return _stream(read, "sources", extension, rows, SOURCES, excel=query.excel)
 
 
 @router.get("/datapackage.json", responses=READ_ONE, response_model=dict[str, Any])
-def get_datapackage(request: Request, query: Annotated[KnownQuery, Query()]) -> Response:
-    """What the exported tables and their columns are (Frictionless Data Package v2)."""
+def get_datapackage(request: Request, query: Annotated[MomentQuery, Query()]) -> Response:
+    """What the exported tables and their columns are (Frictionless Data Package v2).
+
+    Where a moment is asked for, the tables that it names are those of that moment.
+    """
     with reading(request, query) as read:
-        body = canonical_json(datapackage(read.moment.head))
+        asked = set(request.query_params)
+        pins = {"seq": str(read.seq)} if asked & {"seq", "known_at"} else {}
+        day = {"as_of": read.day.isoformat()} if "as_of" in asked else {}
+        body = canonical_json(datapackage(read.moment.head, pins, day))
         return Response(body, headers=read.headers, media_type=MEDIA_TYPES[Format.JSON])
 
 
@@ -143,19 +162,20 @@ def _stream(
     read: Read,
     name: str,
     extension: str,
-    rows: Iterable[Any],
+    rows: Callable[[], Iterable[Any]],
     columns: Sequence[Column[Any]],
     *,
     excel: bool,
 ) -> Response:
-    """Return rows as a file that arrives while it is being written."""
+    """Return rows as a file that arrives while it is being written; for a HEAD none is read."""
     if extension not in (Format.CSV, Format.NDJSON):
         raise NotFound("Exports end in .csv or .ndjson.")
-    lines: Iterable[str]
-    if extension == Format.CSV:
-        lines = csv_lines(rows, columns, every_country(read.session), excel=excel)
-    else:
-        lines = ndjson_lines(rows)
+    lines: Iterable[str] = ()
+    if not read.request.state.is_head:
+        if extension == Format.CSV:
+            lines = csv_lines(rows(), columns, every_country(read.session), excel=excel)
+        else:
+            lines = ndjson_lines(rows())
     headers = read.headers | {"Content-Disposition": f'attachment; filename="{name}.{extension}"'}
     return StreamingResponse(_chunks(lines), headers=headers, media_type=MEDIA_TYPES[Format(extension)])
 
