@@ -21,6 +21,9 @@ SECURITY = {
 }
 """Headers that every answer carries."""
 
+NO_PAGE = "default-src 'none'; frame-ancestors 'none'"
+"""What a browser may do with an answer that is no page, should somebody open it as one: nothing."""
+
 
 class Edge:
     """Gives each request an id, answers HEAD as GET without its body, counts and logs each answer."""
@@ -51,6 +54,8 @@ class Edge:
                 headers.update(scope["state"].get("more_headers", {}))
                 for name, value in SECURITY.items():
                     headers.setdefault(name, value)
+                if headers.get("content-type", "").startswith(("application/", "text/csv")):
+                    headers.setdefault("Content-Security-Policy", NO_PAGE)
                 message = dict(message, headers=headers.raw)
             elif is_head and message["type"] == "http.response.body":
                 message = dict(message, body=b"")

@@ -63,6 +63,15 @@ class TrackerError(Exception):
         self.links = links
 
 
+class NotHttp(TrackerError):
+    """What came is not a request that can be read."""
+
+    status = 400
+    code = "not-http"
+    title = "Not a readable request"
+    cure = "Send HTTP/1.1; encode what is not ASCII in the path and the query."
+
+
 class NotFound(TrackerError):
     """The URL names something that is not there."""
 

@@ -43,6 +43,9 @@ CONNECTIONS = Gauge(
     registry=REGISTRY,
     multiprocess_mode="livesum",
 )
+CLIENTS = Gauge(
+    "tracker_connections", "Connections of clients.", registry=REGISTRY, multiprocess_mode="livesum"
+)
 FOLLOWERS = Gauge(
     "tracker_followers", "Clients that follow the ledger.", registry=REGISTRY, multiprocess_mode="livesum"
 )

@@ -19,9 +19,10 @@ from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 from uvicorn.supervisors import multiprocess
 
 from app.beacon import SHARED, new_beacon_file
-from app.errors import Busy, problem
+from app.edge import SECURITY
+from app.errors import Busy, NotHttp, problem
 from app.logs import configuration
-from app.metrics import FOLDER
+from app.metrics import CLIENTS, FOLDER
 from app.settings import Settings
 
 LAST_REQUESTS = 0.5
@@ -29,13 +30,15 @@ LAST_REQUESTS = 0.5
 
 
 class Connection(HttpToolsProtocol):
-    """A connection that ends when a request's head does not come, and is refused when there are too many.
+    """A connection that ends when a request's head does not come or an answer is not taken.
 
+    It is refused when there are too many.
     When the server stops, those who follow the ledger are let go before it waits for the rest. A
     client that keeps its connection may just be sending on it: it is answered, and told to go.
     """
 
     _head_deadline: asyncio.TimerHandle | None = None
+    _taking_deadline: asyncio.TimerHandle | None = None
 
     def __init__(self, *parts: Any, is_leaving: bool = False, **more: Any) -> None:
         super().__init__(*parts, **more)
@@ -43,6 +46,7 @@ class Connection(HttpToolsProtocol):
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         super().connection_made(transport)
+        CLIENTS.inc()
         self._settings: Settings = self.app_state["settings"]
         if len(self.connections) > self._settings.connection_limit:
             self.app = _refuse
@@ -57,8 +61,25 @@ class Connection(HttpToolsProtocol):
             self._say_goodbye()
 
     def connection_lost(self, exc: Exception | None) -> None:
+        CLIENTS.dec()
         self._forget_head()
+        self._forget_taking()
         super().connection_lost(exc)
+
+    def pause_writing(self) -> None:
+        self._await_taking()
+        super().pause_writing()
+
+    def resume_writing(self) -> None:
+        self._forget_taking()
+        super().resume_writing()
+
+    def send_400_response(self, msg: str) -> None:
+        answer = problem(Request({"type": "http", "state": {}}), NotHttp())
+        head = "".join(f"{name}: {value}\r\n" for name, value in (SECURITY | dict(answer.headers)).items())
+        self.transport.write(f"HTTP/1.1 400 Bad Request\r\n{head}connection: close\r\n\r\n".encode())
+        self.transport.write(bytes(answer.body))
+        self.transport.close()
 
     def shutdown(self) -> None:
         self.loop.create_task(self.app_state["watch"].close())
@@ -92,6 +113,20 @@ class Connection(HttpToolsProtocol):
         if self._head_deadline is not None:
             self._head_deadline.cancel()
             self._head_deadline = None
+
+    def _await_taking(self, before: int | None = None) -> None:
+        """Close the connection when nothing of what waits to be sent is taken for a while."""
+        waiting = self.transport.get_write_buffer_size()
+        if before is not None and waiting >= before:
+            self.transport.abort()
+        else:
+            wait = self._settings.client_wait_seconds
+            self._taking_deadline = self.loop.call_later(wait, self._await_taking, waiting)
+
+    def _forget_taking(self) -> None:
+        if self._taking_deadline is not None:
+            self._taking_deadline.cancel()
+            self._taking_deadline = None
 
 
 async def _refuse(scope: Scope, receive: Receive, send: Send) -> None:

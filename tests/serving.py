@@ -17,7 +17,7 @@ from app.db import ROOT
 from app.main import create_app
 from app.settings import Settings
 
-STARTS_WITHIN = 30.0
+STARTS_WITHIN = 90.0
 
 
 def free_port() -> int:

@@ -1,6 +1,7 @@
 import json
 import shutil
 import socket
+import time
 from collections import Counter
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -111,6 +112,42 @@ def test_a_kept_connection_has_the_same_time_for_each_of_its_requests(address: s
 
     assert [each[:12] for each in answers] == [b"HTTP/1.1 200"] * 2
     assert after == b""
+
+
+def connections(address: str) -> int:
+    told = httpx.get(f"{address}/metrics").text
+    return int(float(told.partition("\ntracker_connections ")[2].partition("\n")[0]))
+
+
+def wait_for(count: int, address: str) -> None:
+    deadline = time.monotonic() + 30
+    while connections(address) != count:
+        assert time.monotonic() < deadline
+        time.sleep(0.1)
+
+
+def test_who_does_not_take_an_answer_is_let_go(address: str) -> None:
+    request = b"GET /openapi.json HTTP/1.1\r\nHost: x\r\n\r\n"
+    wait_for(1, address)
+    with ExitStack() as stack:
+        stuck = stack.enter_context(socket.socket())
+        stuck.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
+        stuck.connect((address.split("/")[2].split(":", maxsplit=1)[0], int(address.rpartition(":")[2])))
+        stuck.sendall(request * 200)
+        wait_for(2, address)
+        wait_for(1, address)
+
+
+@pytest.mark.parametrize(
+    "sent", [b"nonsense\r\n\r\n", b"GET / HTTP/9.9\r\n\r\n", b"GET /\xff HTTP/1.1\r\n\r\n"]
+)
+def test_what_is_no_request_is_a_problem_too(address: str, sent: bytes) -> None:
+    with ExitStack() as stack:
+        head, _, body = rest(connected(stack, address, sent)).partition(b"\r\n\r\n")
+
+    assert head.startswith(b"HTTP/1.1 400 ")
+    assert b"content-type: application/problem+json" in head
+    assert json.loads(body)["type"] == "/problems/not-http"
 
 
 def test_a_connection_too_many_is_told_to_come_back(address: str) -> None:

@@ -1,0 +1,83 @@
+import pytest
+from starlette.testclient import TestClient
+
+from tests import make
+
+ELSEWHERE = {"Origin": "https://elsewhere.example"}
+
+
+@pytest.mark.parametrize(
+    ("path", "status"),
+    [
+        ("/v1/positions", 200),
+        ("/v1/positions?format=csv", 200),
+        ("/v1/export/changes.ndjson", 200),
+        ("/v1/positions?nonsense=1", 422),
+        ("/nothing", 404),
+    ],
+)
+def test_an_answer_is_nothing_to_be_opened_framed_or_guessed_at(
+    anyone: TestClient, path: str, status: int
+) -> None:
+    answer = anyone.get(path)
+
+    assert answer.status_code == status
+    assert answer.headers["X-Content-Type-Options"] == "nosniff"
+    assert answer.headers["X-Frame-Options"] == "DENY"
+    assert answer.headers["Referrer-Policy"] == "no-referrer"
+    assert answer.headers["Content-Security-Policy"] == "default-src 'none'; frame-ancestors 'none'"
+
+
+def test_a_page_has_a_policy_of_its_own(anyone: TestClient) -> None:
+    policy = anyone.get("/").headers["Content-Security-Policy"]
+
+    assert "style-src 'self'" in policy
+    assert "frame-ancestors 'none'" in policy
+    assert "unsafe" not in policy
+
+
+def test_pages_of_any_origin_may_read(anyone: TestClient) -> None:
+    answer = anyone.get("/v1/positions", headers=ELSEWHERE)
+    asked = ELSEWHERE | {
+        "Access-Control-Request-Method": "GET",
+        "Access-Control-Request-Headers": "if-none-match",
+    }
+    before = anyone.options("/v1/positions", headers=asked)
+
+    assert answer.headers["Access-Control-Allow-Origin"] == "*"
+    assert "ETag" in answer.headers["Access-Control-Expose-Headers"]
+    assert before.status_code == 200
+    for each in (answer, before):
+        assert "Access-Control-Allow-Credentials" not in each.headers
+
+
+@pytest.mark.parametrize(
+    "asked",
+    [
+        {"Access-Control-Request-Method": "POST"},
+        {"Access-Control-Request-Method": "GET", "Access-Control-Request-Headers": "authorization"},
+    ],
+)
+def test_pages_of_other_origins_may_neither_write_nor_send_a_key(
+    contributor: TestClient, asked: dict[str, str]
+) -> None:
+    answer = contributor.options("/v1/positions", headers=ELSEWHERE | asked)
+
+    assert answer.status_code == 400
+    assert answer.headers["Access-Control-Allow-Methods"] == "GET, HEAD"
+    assert "authorization" not in answer.headers["Access-Control-Allow-Headers"].lower()
+
+
+def test_a_request_has_an_id_its_own_if_it_is_plain(anyone: TestClient) -> None:
+    given = {"mine-1.a_B": True, "two words": False, "x" * 65: False, "": False}
+    found = {each: anyone.get("/healthz", headers={"X-Request-ID": each}) for each in given}
+
+    assert {each: answer.headers["X-Request-ID"] == each for each, answer in found.items()} == given
+
+
+def test_head_is_answered_as_get_without_a_body(contributor: TestClient) -> None:
+    make.state(contributor)
+    head, get = contributor.head("/v1/positions"), contributor.get("/v1/positions")
+
+    assert (head.status_code, head.content) == (200, b"")
+    assert head.headers["ETag"] == get.headers["ETag"]
