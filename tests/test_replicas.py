@@ -255,6 +255,8 @@ def test_a_failover_needs_no_restart(pair: Pair, make_server: Make) -> None:
     reads = pair.url(third, pair.primary, target_session_attrs="prefer-standby")
     tracker = create_app(settings(writes, reads))
     database: Database = tracker.state.database
+    database.listen()
+    until(database.state)
     with database.writing() as session:
         key = create_key(session, "writer", Scope.CONTRIBUTE)
     writer = client(tracker, key)
@@ -266,6 +268,8 @@ def test_a_failover_needs_no_restart(pair: Pair, make_server: Make) -> None:
     read = writer.get("/v1/changes").json()["meta"]
     third.promote()
     seq = make.state(writer, country="DE")
+    until(database.state)
+    after = writer.get("/v1/changes").json()["meta"]["seq"]
     ready = writer.get("/readyz").status_code
     with database.reading() as session:
         found = verify(session, head=before["digest"])
@@ -275,7 +279,7 @@ def test_a_failover_needs_no_restart(pair: Pair, make_server: Make) -> None:
 
     assert (meanwhile.status_code, meanwhile.headers["retry-after"]) == (503, "2")
     assert read == before
-    assert (seq, ready) == (2, 200)
+    assert (seq, after, ready) == (2, 2, 200)
     assert (found.seq, found.finding) == (2, None)
 
 
