@@ -119,7 +119,8 @@ def long_day(day: date) -> str:
 
 def words(name: str) -> str:
     """Return a word of the vocabulary as people write it."""
-    return re.sub(r"\b(us|un)\b", lambda found: found[0].upper(), name.replace("_", " "))
+    spaced = re.sub(r"\b(us|un|eu|nato)\b", lambda found: found[0].upper(), name.replace("_", " "))
+    return re.sub(r"\b(ukrain|russia|black sea)", lambda found: found[0].title(), spaced)
 
 
 def asset(name: str) -> str:

@@ -201,6 +201,14 @@ def test_a_line_shows_what_was_corrected_and_why(world: TestClient) -> None:
     assert "<ins>air, considering: What was really said.</ins>" in text
 
 
+def test_the_codebook_defines_every_word(anyone: TestClient) -> None:
+    text = unescape(page(anyone, "/codebook"))
+    terms = [term for words in anyone.get("/v1/vocabulary").json()["sets"].values() for term in words]
+
+    assert len(terms) > 60
+    assert [each for each in terms if each["definition"] not in text] == []
+
+
 def test_two_days_are_compared_in_three_lists(world: TestClient) -> None:
     text = page(world, "/diff?from=2025-03-27&to=2025-04-10")
     lists = re.findall(r'<h2>(\w+) <span class="tally">(\d+)</span>', text)

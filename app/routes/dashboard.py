@@ -22,9 +22,9 @@ from app.freshness import SEEN
 from app.lines import Lines, report_counts
 from app.overview import Calendar, Days, calendar, line_shown, matrix
 from app.pages import Links, PageRoute, dataset_document, europe, fingerprint, page
-from app.paging import MomentQuery
+from app.paging import MomentQuery, NoQuery
 from app.routes.answers import READ
-from app.vocabulary import FORCE, Action, Component
+from app.vocabulary import CREDIBILITY, FORCE, SETS, Action, Component
 
 router = APIRouter(tags=["operations"], route_class=PageRoute, dependencies=[SEEN])
 
@@ -167,6 +167,12 @@ _one_at_a_time = Lock()
 
 MOST_CALENDARS = 8
 """How many states of the record have their calendar remembered."""
+
+
+@router.get("/codebook", include_in_schema=False)
+def get_codebook(_: Annotated[NoQuery, Query()]) -> Response:
+    """The words that statements are put into, each with its definition."""
+    return page("codebook.html", sets=SETS, credibility=CREDIBILITY, is_codebook=True)
 
 
 def frame(read: Read, days: Days) -> dict[str, Any]:
