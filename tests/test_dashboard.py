@@ -101,6 +101,15 @@ def test_a_state_of_the_record_is_kept_from_page_to_page(world: TestClient) -> N
     assert [link for link in inner if "seq=2" not in link and link != "/?as_of=2025-04-20"] == []
 
 
+def test_an_instant_names_a_state_of_the_record(world: TestClient, contributor: TestClient) -> None:
+    instant = contributor.get("/v1/changes/2").json()["recorded_at"]
+    text = page(world, f"/?as_of=2025-04-05&known_at={instant}")
+
+    assert "as it was known at entry 2" in re.sub(r"\s+", " ", text)
+    assert "FR.air" not in text
+    assert f'name="known_at" value="{instant}"' in text
+
+
 def test_every_link_of_every_page_leads_somewhere(world: TestClient) -> None:
     paths = ("/", "/countries/PL", "/countries/PL/troops", "/diff")
     links = {link for path in paths for link in Links(page(world, f"{path}?as_of=2025-04-05")).found}
