@@ -167,6 +167,7 @@ def test_a_file_is_kept_for_good_under_the_address_that_pages_give(anyone: TestC
         ("/?country=PL", 422, "There is no such parameter"),
         ("/diff?from=yesterday", 422, "from"),
         ("/?seq=99", 422, "The record has no such entry yet."),
+        ("/nowhere", 404, "Nothing is at this address."),
     ],
 )
 def test_a_fault_is_told_as_a_page_to_a_browser_and_as_a_problem_to_a_program(
@@ -175,6 +176,8 @@ def test_a_fault_is_told_as_a_page_to_a_browser_and_as_a_problem_to_a_program(
     program = anyone.get(path)
 
     assert told in page(anyone, path, status)
+    # What the address of an API answers is for programs, whoever asks.
+    assert anyone.get(f"/v1{path}", headers=BROWSER).headers["Content-Type"] == "application/problem+json"
     assert (program.status_code, program.headers["Content-Type"]) == (status, "application/problem+json")
 
 
