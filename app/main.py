@@ -19,7 +19,7 @@ from app.edge import Edge
 from app.errors import MEDIA_TYPE, install_error_handlers
 from app.following import Watch
 from app.limiting import Limits
-from app.pages import WebFiles
+from app.pages import WebFiles, install_fault_pages
 from app.routes import (
     changes,
     countries,
@@ -92,6 +92,7 @@ def create_app(settings: Settings | None = None) -> FastAPI:
     app.state.watch = Watch(database)
     app.state.limits = Limits(settings)
     install_error_handlers(app)
+    install_fault_pages(app)
 
     @app.exception_handler(NotModified)
     async def unchanged(_: Request, fresh: NotModified) -> Response:

@@ -3,30 +3,31 @@
 import hashlib
 import json
 import re
-from collections.abc import Callable, Coroutine, Sequence
+from collections.abc import Awaitable, Callable, Coroutine, Sequence
 from dataclasses import dataclass
 from datetime import date
 from functools import cache
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 from urllib.parse import urlencode, urlsplit
 from xml.etree import ElementTree
 
-from fastapi import Request, Response
+from fastapi import FastAPI, Request, Response
 from fastapi.exceptions import RequestValidationError
 from fastapi.responses import HTMLResponse
 from fastapi.routing import APIRoute
 from fastapi.staticfiles import StaticFiles
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from markupsafe import Markup
-from sqlalchemy.exc import InterfaceError, OperationalError
+from sqlalchemy.exc import DBAPIError
 from sqlalchemy.exc import TimeoutError as PoolTimeout
+from starlette.exceptions import HTTPException
 from starlette.types import Scope
 
 from app import __version__
 from app.changes import Head
 from app.db import ROOT
-from app.errors import Busy, TrackerError, faults_of, invalid
+from app.errors import Busy, NotFound, TrackerError, failure_of, faults_of, invalid
 from app.export import datapackage
 from app.fields import instant_text
 from app.vocabulary import Component, Firmness
@@ -119,7 +120,8 @@ def long_day(day: date) -> str:
 
 def words(name: str) -> str:
     """Return a word of the vocabulary as people write it."""
-    return re.sub(r"\b(us|un)\b", lambda found: found[0].upper(), name.replace("_", " "))
+    spaced = re.sub(r"\b(us|un|eu|nato)\b", lambda found: found[0].upper(), name.replace("_", " "))
+    return re.sub(r"\b(ukrain|russia|black sea)", lambda found: found[0].title(), spaced)
 
 
 def asset(name: str) -> str:
@@ -198,8 +200,8 @@ def page(
     return HTMLResponse(text, status, kept)
 
 
-FAULTS = (TrackerError, RequestValidationError, OperationalError, InterfaceError, PoolTimeout)
-"""What a page tells its reader; anything else is a fault of ours."""
+FAULTS = (TrackerError, RequestValidationError, DBAPIError, PoolTimeout)
+"""What a page may tell its reader; anything else is a fault of ours."""
 
 
 class PageRoute(APIRoute):
@@ -212,19 +214,41 @@ class PageRoute(APIRoute):
             try:
                 return await answer(request)
             except FAULTS as fault:
-                if "text/html" not in request.headers.get("accept", ""):
+                error = _error_of(fault)
+                if error is None or not wants_page(request):
                     raise
-                return fault_page(request, fault)
+                return fault_page(request, error)
 
         return handle
 
 
-def fault_page(request: Request, fault: Exception) -> Response:
-    """Return the page that tells what went wrong, and the way on; it asks the database nothing."""
+def _error_of(fault: Exception) -> TrackerError | None:
+    """Return what a fault means for the reader; None for a fault of ours."""
     if isinstance(fault, RequestValidationError):
-        error: TrackerError = invalid(faults_of(fault.errors()))
-    else:
-        error = fault if isinstance(fault, TrackerError) else Busy(headers={"Retry-After": "2"})
+        return invalid(faults_of(fault.errors()))
+    if isinstance(fault, DBAPIError):
+        return failure_of(fault)
+    return fault if isinstance(fault, TrackerError) else Busy(headers={"Retry-After": "2"})
+
+
+def wants_page(request: Request) -> bool:
+    """Tell whether a browser asks, for something to be read."""
+    return "text/html" in request.headers.get("accept", "")
+
+
+def install_fault_pages(app: FastAPI) -> None:
+    """Tell a browser by a page that nothing is at an address, but of the API."""
+    told = cast("Callable[[Request, Exception], Awaitable[Response]]", app.exception_handlers[HTTPException])
+
+    @app.exception_handler(HTTPException)
+    async def of_the_framework(request: Request, error: HTTPException) -> Response:
+        if error.status_code == 404 and wants_page(request) and not request.url.path.startswith("/v1/"):
+            return fault_page(request, NotFound("Nothing is at this address."))
+        return await told(request, error)
+
+
+def fault_page(request: Request, error: TrackerError) -> Response:
+    """Return the page that tells what went wrong, and the way on; it asks the database nothing."""
     request_id = getattr(request.state, "request_id", "-")
     return page("fault.html", status=error.status, headers=error.headers, error=error, request_id=request_id)
 

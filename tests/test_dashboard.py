@@ -101,6 +101,15 @@ def test_a_state_of_the_record_is_kept_from_page_to_page(world: TestClient) -> N
     assert [link for link in inner if "seq=2" not in link and link != "/?as_of=2025-04-20"] == []
 
 
+def test_an_instant_names_a_state_of_the_record(world: TestClient, contributor: TestClient) -> None:
+    instant = contributor.get("/v1/changes/2").json()["recorded_at"]
+    text = page(world, f"/?as_of=2025-04-05&known_at={instant}")
+
+    assert "as it was known at entry 2" in re.sub(r"\s+", " ", text)
+    assert "FR.air" not in text
+    assert f'name="known_at" value="{instant}"' in text
+
+
 def test_every_link_of_every_page_leads_somewhere(world: TestClient) -> None:
     paths = ("/", "/countries/PL", "/countries/PL/troops", "/diff")
     links = {link for path in paths for link in Links(page(world, f"{path}?as_of=2025-04-05")).found}
@@ -158,6 +167,7 @@ def test_a_file_is_kept_for_good_under_the_address_that_pages_give(anyone: TestC
         ("/?country=PL", 422, "There is no such parameter"),
         ("/diff?from=yesterday", 422, "from"),
         ("/?seq=99", 422, "The record has no such entry yet."),
+        ("/nowhere", 404, "Nothing is at this address."),
     ],
 )
 def test_a_fault_is_told_as_a_page_to_a_browser_and_as_a_problem_to_a_program(
@@ -166,6 +176,8 @@ def test_a_fault_is_told_as_a_page_to_a_browser_and_as_a_problem_to_a_program(
     program = anyone.get(path)
 
     assert told in page(anyone, path, status)
+    # What the address of an API answers is for programs, whoever asks.
+    assert anyone.get(f"/v1{path}", headers=BROWSER).headers["Content-Type"] == "application/problem+json"
     assert (program.status_code, program.headers["Content-Type"]) == (status, "application/problem+json")
 
 
@@ -199,6 +211,14 @@ def test_a_line_shows_what_was_corrected_and_why(world: TestClient) -> None:
 
     assert re.search(r"<b>Corrected</b>: A slip\.\s+<del>air, considering: A statement\.</del>", text)
     assert "<ins>air, considering: What was really said.</ins>" in text
+
+
+def test_the_codebook_defines_every_word(anyone: TestClient) -> None:
+    text = unescape(page(anyone, "/codebook"))
+    terms = [term for words in anyone.get("/v1/vocabulary").json()["sets"].values() for term in words]
+
+    assert len(terms) > 60
+    assert [each for each in terms if each["definition"] not in text] == []
 
 
 def test_two_days_are_compared_in_three_lists(world: TestClient) -> None:

@@ -22,17 +22,17 @@ from app.freshness import SEEN
 from app.lines import Lines, report_counts
 from app.overview import Calendar, Days, calendar, line_shown, matrix
 from app.pages import Links, PageRoute, dataset_document, europe, fingerprint, page
-from app.paging import MomentQuery
+from app.paging import MomentQuery, NoQuery
 from app.routes.answers import READ
-from app.vocabulary import FORCE, Action, Component
+from app.vocabulary import CREDIBILITY, FORCE, SETS, Action, Component
 
 router = APIRouter(tags=["operations"], route_class=PageRoute, dependencies=[SEEN])
 
 LATEST = 6
 """How many entries of the ledger the dashboard shows."""
 
-MOST_ENTRIES = 1_000
-"""How many entries of one country are looked through for corrections, the newest first."""
+MOST_CORRECTIONS = 50
+"""How many corrections and retractions a page shows, the newest first."""
 
 Code = Annotated[str, Path(description="Alpha-2, alpha-3 or alias.", examples=["PL"])]
 
@@ -91,13 +91,12 @@ def get_country_page(request: Request, code: Code, query: Annotated[MomentQuery,
         key = get_code(read.session, code)
         known, viewer = known_record(read.session, read.seq, {key}), read.viewer()
         facts = every_country(read.session)[key]
-        entries = entries_of(read, key)
         return page(
             "country.html",
             headers=read.headers,
             **frame(read, Days(calendar(known).changed, read.day)),
             country=country_page(known, viewer, facts, read.day),
-            **mended(read, entries),
+            **mended(read, key),
         )
 
 
@@ -121,7 +120,7 @@ def get_line_page(
             **frame(read, Days(calendar(known).changed, read.day)),
             country=every_country(read.session)[key],
             line=line_shown(known, read.viewer(), line, read.day),
-            **mended(read, entries_of(read, key, Component(component))),
+            **mended(read, *line),
         )
 
 
@@ -169,6 +168,12 @@ MOST_CALENDARS = 8
 """How many states of the record have their calendar remembered."""
 
 
+@router.get("/codebook", include_in_schema=False)
+def get_codebook(_: Annotated[NoQuery, Query()]) -> Response:
+    """The words that statements are put into, each with its definition."""
+    return page("codebook.html", sets=SETS, credibility=CREDIBILITY, is_codebook=True)
+
+
 def frame(read: Read, days: Days) -> dict[str, Any]:
     """Return what every page shows around what it is about."""
     asked = {
@@ -191,22 +196,15 @@ def frame(read: Read, days: Days) -> dict[str, Any]:
     }
 
 
-def entries_of(read: Read, country: str, *components: Component) -> list[ChangeView]:
-    """Return the ledger's entries on a country, the newest first."""
-    wanted = LedgerFilter(countries={country}, components=components)
-    return newest_changes(read.session, read.seq, MOST_ENTRIES, wanted)
+def mended(read: Read, country: str, *components: Component) -> dict[str, Any]:
+    """Return the newest corrections and retractions on a country, with what they replaced."""
+    actions = (Action.CORRECT, Action.RETRACT)
+    wanted = LedgerFilter(countries={country}, components=components, actions=actions)
+    corrections = newest_changes(read.session, read.seq, MOST_CORRECTIONS, wanted)
+    return {"corrections": corrections, "replaced": replaced_by(read, corrections)}
 
 
-def mended(read: Read, entries: list[ChangeView]) -> dict[str, Any]:
-    """Return the corrections and retractions among `entries`, with what they replaced."""
-    corrections = [entry for entry in entries if entry.action is not Action.STATE]
-    known = {entry.seq: entry for entry in entries}
-    return {"corrections": corrections, "replaced": known | replaced_by(read, corrections, known)}
-
-
-def replaced_by(
-    read: Read, entries: list[ChangeView], known: dict[int | None, ChangeView] | None = None
-) -> dict[int | None, ChangeView]:
-    """Return, by seq, the entries that `entries` replaced and that are not `known` yet."""
-    missing = {entry.replaces for entry in entries if entry.replaces} - (known or {}).keys()
-    return {seq: get_change(read.session, seq, read.seq) for seq in missing if seq is not None}
+def replaced_by(read: Read, entries: list[ChangeView]) -> dict[int, ChangeView]:
+    """Return, by seq, the entries that `entries` replaced."""
+    replaced = {entry.replaces for entry in entries if entry.replaces is not None}
+    return {seq: get_change(read.session, seq, read.seq) for seq in replaced}

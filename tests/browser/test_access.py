@@ -17,6 +17,7 @@ VIEWS = (
     "/countries/CH",
     "/countries/ZZ",
     "/diff?from=2025-05-01&to=2025-07-01",
+    "/codebook",
 )
 RULES = ["wcag2a", "wcag2aa", "wcag21a", "wcag21aa", "wcag22aa", "best-practice"]
 OF_COLOURS = ["color-contrast", "link-in-text-block"]
