@@ -40,6 +40,7 @@ python3 dev.py WORD ...    (Python 3.11 or newer and pip; nothing else, and no c
   check                                     format, lint, types and tests, as before a commit
   lock [--check | uv arguments]             remake both locks after a change of pyproject.toml;
                                             --check only compares; --upgrade takes newer releases
+  bench [--help | options]                  measure the server beside a bare one
   audit [uv arguments]                      ask osv.dev for known vulnerabilities of what is locked;
                                             ends with 1 where there are some, 75 where nobody answers
 
@@ -47,7 +48,7 @@ Any other word is a `coalition` command, for example:
   python3 dev.py keys create my-script --scope contribute
   python3 dev.py serve --help
 
-The first use makes a private environment in .venv from requirements.txt (for test, check and lock
+The first use makes a private environment in .venv from requirements.txt (for test, check, bench and lock
 from requirements-dev.txt), every file checked against its hash. Deleting .venv is always safe."""
 
 
@@ -207,7 +208,7 @@ def main(word: str = "--help", *rest: str) -> None:
         print(HELP)
         return
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))  # a pip or uv under way ends with us
-    prepare(DEV_LOCK if word in ("test", "check", "lock", "audit") else RUN_LOCK)
+    prepare(DEV_LOCK if word in ("test", "check", "lock", "audit", "bench") else RUN_LOCK)
     if word == "check":
         check()
     elif word == "lock" and rest == ("--check",):
@@ -217,6 +218,8 @@ def main(word: str = "--help", *rest: str) -> None:
         audit(*rest)
     elif word == "lock":
         compile_locks(ROOT, *rest)
+    elif word == "bench":
+        become("tests.bench", *rest)
     elif word == "test":
         become("pytest", *rest)
     else:

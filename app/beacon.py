@@ -59,34 +59,30 @@ class FileState:
 
     def __init__(self, path: str) -> None:
         self._path = path
-        self._connection: sqlite3.Connection | None = None
+        self._cursor: sqlite3.Cursor | None = None
         self._opened = b""
-        self._lock = threading.Lock()
 
     def name(self) -> bytes | None:
         """Return the state's name, or None while the file cannot be read."""
-        with self._lock:
-            try:
-                if self._connection is None:
-                    # It never writes: a connection does not count its own commits.
-                    uri = f"{Path(self._path).absolute().as_uri()}?mode=ro"
-                    self._connection = sqlite3.connect(uri, uri=True, timeout=0, check_same_thread=False)
-                    self._opened = secrets.token_bytes(8)
-                version = self._connection.execute("PRAGMA data_version").fetchone()[0]
-            except sqlite3.Error:
-                self._forget()
-                return None
+        try:
+            version = (self._cursor or self._open()).execute("PRAGMA data_version").fetchone()[0]
+        except sqlite3.Error:
+            self.close()
+            return None
         return b"%s %d" % (self._opened, version)
 
     def close(self) -> None:
         """Close the connection; a later question opens another."""
-        with self._lock:
-            self._forget()
+        if self._cursor is not None:
+            self._cursor.connection.close()
+            self._cursor = None
 
-    def _forget(self) -> None:
-        if self._connection is not None:
-            self._connection.close()
-            self._connection = None
+    def _open(self) -> sqlite3.Cursor:
+        # It never writes: a connection does not count its own commits.
+        uri = f"{Path(self._path).absolute().as_uri()}?mode=ro"
+        self._cursor = sqlite3.connect(uri, uri=True, timeout=0, check_same_thread=False).cursor()
+        self._opened = secrets.token_bytes(8)
+        return self._cursor
 
 
 class Listener:

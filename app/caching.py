@@ -11,12 +11,13 @@ from collections import OrderedDict
 from collections.abc import Callable
 from dataclasses import dataclass
 
+from prometheus_client import Counter, Histogram
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from app.db import utc_now
 from app.edge import request_id_of, route_of
 from app.logs import ACCESS
-from app.metrics import CACHE_EVICTIONS, CACHE_LOOKUPS, count_request
+from app.metrics import CACHE_EVICTIONS, CACHE_LOOKUPS, REQUEST_SECONDS, REQUESTS, count_request
 
 Key = tuple[object, ...]
 Headers = list[tuple[bytes, bytes]]
@@ -42,6 +43,8 @@ class Kept:
     headers: Headers
     body: bytes | None
     route: str
+    answered: Counter
+    seconds: Histogram
 
     @property
     def size(self) -> int:
@@ -129,6 +132,8 @@ class Cache:
             headers=[pair for pair in start["headers"] if pair[0] != b"x-request-id"],
             body=body if start["status"] == 200 else None,
             route=route_of(scope),
+            answered=REQUESTS.labels(scope["method"], route_of(scope), "200"),
+            seconds=REQUEST_SECONDS.labels(scope["method"], route_of(scope)),
         )
         if kept.size > self._limit * LARGEST:
             return
@@ -172,7 +177,11 @@ async def _answer(kept: Kept, scope: Scope, given: dict[bytes, bytes], send: Sen
         headers = [pair for pair in headers if pair[0] not in _OF_A_BODY]
     elif scope["method"] == "HEAD":
         body = b""
-    count_request(scope["method"], kept.route, status, time.perf_counter() - begun)
+    if status == 200 and scope["method"] == "GET":
+        kept.answered.inc()
+        kept.seconds.observe(time.perf_counter() - begun)
+    else:
+        count_request(scope["method"], kept.route, status, time.perf_counter() - begun)
     if ACCESS.isEnabledFor(logging.INFO):
         milliseconds = round((time.perf_counter() - begun) * 1000, 1)
         event = {

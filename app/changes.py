@@ -6,6 +6,7 @@ Database triggers refuse UPDATE and DELETE of its rows; `appending` adds them.
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from datetime import datetime
+from typing import Any
 
 import sqlalchemy as sa
 from pydantic import BaseModel
@@ -129,6 +130,32 @@ def _head(session: Session, where: sa.ColumnElement[bool]) -> Head:
     return EMPTY if row is None else Head(*row)
 
 
+def _table(model: type[SQLModel]) -> Any:
+    return sa.inspect(model).local_table
+
+
+# Built once, of columns and not of classes: nearly every reading asks it.
+_change, _statement, _source = _table(Change).c, _table(Statement).c, _table(Source).c
+_relation = _table(StatementRelation).c
+_later = _table(Change).alias("later")
+_STATED = (
+    sa.select(
+        *_statement,
+        _change.chain,
+        _later.c.seq.label("replaced_by"),
+        _source.title.label("source_title"),
+        _source.publisher.label("source_publisher"),
+        _source.url.label("source_url"),
+        _source.published_on.label("source_published_on"),
+    )
+    .join(_table(Change), _change.seq == _statement.seq)
+    .join(_table(Source), _source.id == _statement.source_id)
+    .outerjoin(_later, _later.c.replaces == _statement.seq)
+    .order_by(_statement.seq)
+)
+_RELATED = sa.select(*_relation).order_by(_relation.seq, _relation.target_seq, _relation.relation)
+
+
 def stated_by(
     session: Session,
     seq: int,
@@ -140,39 +167,17 @@ def stated_by(
     `countries` narrows them to some countries, None means all; `where` narrows further.
     `replaced_by` is as of today's record: `Stated.is_live` compares it with a seq.
     """
-    later = aliased(Change)
-    query = (
-        sa.select(
-            *(column for column in sa.inspect(Statement).columns),
-            col(Change.chain),
-            col(later.seq).label("replaced_by"),
-            col(Source.title).label("source_title"),
-            col(Source.publisher).label("source_publisher"),
-            col(Source.url).label("source_url"),
-            col(Source.published_on).label("source_published_on"),
-        )
-        .join(Change, col(Change.seq) == col(Statement.seq))
-        .join(Source, col(Source.id) == col(Statement.source_id))
-        .outerjoin(later, col(later.replaces) == col(Statement.seq))
-        .where(col(Statement.seq) <= seq, *where)
-        .order_by(col(Statement.seq))
-    )
-    related = sa.select(StatementRelation).where(col(StatementRelation.seq) <= seq)
+    query = _STATED.where(_statement.seq <= seq, *where)
+    related = _RELATED.where(_relation.seq <= seq)
     if countries is not None:
-        query = query.where(col(Statement.country_code).in_(countries))
-        of_countries = sa.select(col(Statement.seq)).where(col(Statement.country_code).in_(countries))
-        related = related.where(col(StatementRelation.seq).in_(of_countries))
+        in_countries = _statement.country_code.in_(countries)
+        query = query.where(in_countries)
+        related = related.where(_relation.seq.in_(sa.select(_statement.seq).where(in_countries)))
     if where:
-        chosen = sa.select(col(Statement.seq)).join(Change, col(Change.seq) == col(Statement.seq))
-        related = related.where(col(StatementRelation.seq).in_(chosen.where(*where)))
-    relations: dict[int, list[StatementRelation]] = {}
-    for relation in session.scalars(
-        related.order_by(
-            col(StatementRelation.seq),
-            col(StatementRelation.target_seq),
-            col(StatementRelation.relation),
-        )
-    ):
+        chosen = sa.select(_statement.seq).join(_table(Change), _change.seq == _statement.seq)
+        related = related.where(_relation.seq.in_(chosen.where(*where)))
+    relations: dict[int, list[Any]] = {}
+    for relation in session.execute(related):
         relations.setdefault(relation.seq, []).append(relation)
     return [
         Stated(

@@ -24,7 +24,7 @@ from sqlalchemy.engine import URL, Connection, Dialect, Engine
 from sqlalchemy.exc import DBAPIError
 from sqlalchemy.exc import TimeoutError as PoolTimeout
 from sqlalchemy.ext.compiler import compiles
-from sqlalchemy.sql.expression import ColumnElement
+from sqlalchemy.sql.functions import FunctionElement
 from sqlalchemy.types import TypeDecorator
 from sqlmodel import Session, SQLModel
 
@@ -121,30 +121,27 @@ def canonical_json(value: object) -> str:
     return json.dumps(value, ensure_ascii=False, sort_keys=True, separators=(",", ":"))
 
 
-class _Values(ColumnElement[Any]):
+class _Listed(FunctionElement[Any]):
     """The numbers of a JSON array, as a list to be looked in."""
 
     inherit_cache = True
 
-    def __init__(self, listed: sa.ColumnElement[str]) -> None:
-        self.listed = listed
+
+@compiles(_Listed, "sqlite")
+def _in_sqlite(listed: _Listed, compiler: Any, **options: Any) -> str:
+    return f"(SELECT value FROM json_each({compiler.process(listed.clauses, **options)}))"
 
 
-@compiles(_Values, "sqlite")
-def _in_sqlite(values: _Values, compiler: Any, **options: Any) -> str:
-    return f"(SELECT value FROM json_each({compiler.process(values.listed, **options)}))"
-
-
-@compiles(_Values, "postgresql")
-def _in_postgresql(values: _Values, compiler: Any, **options: Any) -> str:
-    listed = compiler.process(values.listed, **options)
-    return f"(SELECT CAST(value AS bigint) FROM json_array_elements_text(CAST({listed} AS json)))"
+@compiles(_Listed, "postgresql")
+def _in_postgresql(listed: _Listed, compiler: Any, **options: Any) -> str:
+    array = compiler.process(listed.clauses, **options)
+    return f"(SELECT CAST(value AS bigint) FROM json_array_elements_text(CAST({array} AS json)))"
 
 
 def among(column: Any, values: Collection[int]) -> sa.ColumnElement[bool]:
     """Return the condition that a column is one of many numbers, however many: they go as one parameter."""
     return sa.type_coerce(column, sa.BigInteger).op("IN", is_comparison=True)(
-        _Values(sa.literal(json.dumps(sorted(values)), sa.String))
+        _Listed(sa.literal(json.dumps(sorted(values)), sa.String))
     )
 
 

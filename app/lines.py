@@ -12,8 +12,7 @@ from itertools import pairwise
 from typing import Any, NamedTuple
 
 import sqlalchemy as sa
-from sqlalchemy.orm import aliased
-from sqlmodel import Field, Session, SQLModel, col
+from sqlmodel import Field, Session, SQLModel
 
 from app.db import TextEnum, among
 from app.statements import StatementRelation, meaning_of
@@ -77,6 +76,14 @@ class LineEntry(SQLModel, table=True):
     )
 
 
+_line: Any = sa.inspect(Line).local_table.c
+_entry: Any = sa.inspect(LineEntry).local_table.c
+_looked: Any = sa.inspect(LineEntry).local_table.alias("looked")
+_found: Any = sa.inspect(LineEntry).local_table.alias("found")
+_relation: Any = sa.inspect(StatementRelation).local_table.c
+"""Columns, and not the classes: what is asked at every reading has to be built quickly."""
+
+
 class Heard(NamedTuple):
     """A statement as one line hears it."""
 
@@ -129,11 +136,11 @@ class Lines:
         """Return them as a condition on `Line`."""
         wanted: list[sa.ColumnElement[bool]] = []
         if self.countries is not None:
-            wanted.append(col(Line.country_code).in_(self.countries))
+            wanted.append(_line.country_code.in_(self.countries))
         if self.components:
-            wanted.append(col(Line.component).in_(self.components))
+            wanted.append(_line.component.in_(self.components))
         if self.keys is not None:
-            wanted.append(sa.tuple_(col(Line.country_code), col(Line.component)).in_(self.keys))
+            wanted.append(sa.tuple_(_line.country_code, _line.component).in_(self.keys))
         return sa.and_(sa.true(), *wanted)
 
 
@@ -178,15 +185,15 @@ class Relations:
 
 
 _LINE: tuple[Any, ...] = tuple(
-    sa.type_coerce(col(each), sa.String) for each in (Line.country_code, Line.component, Line.voice)
+    sa.type_coerce(each, sa.String) for each in (_line.country_code, _line.component, _line.voice)
 )
-_IN_LINE: tuple[Any, ...] = tuple(getattr(LineEntry, name) for name in Heard._fields[len(_LINE) :])
+_IN_LINE: tuple[Any, ...] = tuple(_entry[name] for name in Heard._fields[len(_LINE) :])
+_JOINED = sa.join(sa.inspect(LineEntry).local_table, sa.inspect(Line).local_table, _line.id == _entry.line_id)
 
 
 def _recorded(entry: Any, first: Any, last: Any) -> sa.ColumnElement[bool]:
     """Return the condition that an entry is live at any seq from `first` to `last`, both included."""
-    left = col(entry.left_seq)
-    return sa.and_(col(entry.seq) <= last, sa.or_(left.is_(None), left > first))
+    return sa.and_(entry.seq <= last, sa.or_(entry.left_seq.is_(None), entry.left_seq > first))
 
 
 def entries(
@@ -203,25 +210,23 @@ def entries(
     other. In no particular order.
     """
     query = (
-        sa.select(*_LINE, *_IN_LINE)
-        .join(Line, col(Line.id) == col(LineEntry.line_id))
-        .where(_recorded(LineEntry, *seqs), lines.condition())
+        sa.select(*_LINE, *_IN_LINE).select_from(_JOINED).where(_recorded(_entry, *seqs), lines.condition())
     )
     if after is not None:
-        query = query.where(col(LineEntry.effective_on) > after)
+        query = query.where(_entry.effective_on > after)
     if until is not None:
-        query = query.where(col(LineEntry.effective_on) <= until)
+        query = query.where(_entry.effective_on <= until)
     return [Heard._make(row) for row in session.execute(query)]
 
 
 def possible_entries(session: Session, seq: int, day: date, lines: Lines = EVERY) -> list[Heard]:
     """Return what was live at `seq` and may have been said by `day`, but counts only later."""
-    effective_on, starts_on = col(LineEntry.effective_on), col(LineEntry.starts_on)
+    effective_on, starts_on = _entry.effective_on, _entry.starts_on
     later = (starts_on < effective_on, starts_on <= day, effective_on > day)
     query = (
         sa.select(*_LINE, *_IN_LINE)
-        .join(Line, col(Line.id) == col(LineEntry.line_id))
-        .where(*later, _recorded(LineEntry, seq, seq), lines.condition())
+        .select_from(_JOINED)
+        .where(*later, _recorded(_entry, seq, seq), lines.condition())
     )
     return [Heard._make(row) for row in session.execute(query)]
 
@@ -276,31 +281,30 @@ def _place(heard: Heard) -> tuple[date, bool, int]:
 def _last(session: Session, lines: Lines, ids: Collection[int] | None, most: int | None) -> Any:
     """Return the query of the last `most` entries of each line, in no particular order."""
     seq, day = sa.bindparam("seq", type_=sa.BigInteger), sa.bindparam("day", type_=sa.Date)
-    looked = aliased(LineEntry)
     last = (
-        sa.select(looked)
-        .where(col(looked.line_id) == col(Line.id), col(looked.effective_on) <= day)
-        .where(_recorded(looked, seq, seq))
-        .order_by(col(looked.effective_on).desc(), col(looked.is_withdrawal).desc(), col(looked.chain).desc())
+        sa.select(_looked)
+        .where(_looked.c.line_id == _line.id, _looked.c.effective_on <= day)
+        .where(_recorded(_looked.c, seq, seq))
+        .order_by(_looked.c.effective_on.desc(), _looked.c.is_withdrawal.desc(), _looked.c.chain.desc())
         .limit(most)
-        .correlate(Line)
+        .correlate(sa.inspect(Line).local_table)
     )
-    wanted = [col(Line.voice) != Voice.REPORT, lines.condition()]
+    wanted = [_line.voice != Voice.REPORT, lines.condition()]
     if ids is not None:
-        wanted.append(among(Line.id, ids))
+        wanted.append(among(_line.id, ids))
+    lines_table = sa.inspect(Line).local_table
     if session.get_bind().dialect.name == "postgresql":
         # A subquery per line, in which PostgreSQL seeks; as `IN` it would read all of the line.
-        each = aliased(LineEntry, last.lateral())
-        source = sa.join(Line, each, sa.true())
+        each: Any = last.lateral()
+        source = sa.join(lines_table, each, sa.true())
     else:
-        each = aliased(LineEntry)
-        seqs = last.with_only_columns(col(looked.seq))
-        in_line = sa.and_(col(each.line_id) == col(Line.id), col(each.seq).in_(seqs))
+        each = _found
+        in_line = sa.and_(each.c.line_id == _line.id, each.c.seq.in_(last.with_only_columns(_looked.c.seq)))
         # An outer join, so that SQLite goes from the lines to their entries and not the other way
         # round. No order is asked for, or it would walk whole lines for the sake of that.
-        source = sa.outerjoin(Line, each, in_line)
-    columns = [getattr(each, column.key) for column in _IN_LINE]
-    return sa.select(col(Line.id), *_LINE, *columns).select_from(source).where(*wanted)
+        source = sa.outerjoin(lines_table, each, in_line)
+    columns = [each.c[name] for name in Heard._fields[len(_LINE) :]]
+    return sa.select(_line.id, *_LINE, *columns).select_from(source).where(*wanted)
 
 
 def _is_enough(last_first: Sequence[Heard], reach: date) -> bool:
@@ -324,12 +328,12 @@ def report_counts(session: Session, seq: int, day: date, lines: Lines = EVERY) -
     """Return how many reports of each line were live at `seq` and effective by `day`."""
     count = (
         sa.select(sa.func.count())
-        .where(col(LineEntry.line_id) == col(Line.id), col(LineEntry.effective_on) <= day)
-        .where(_recorded(LineEntry, seq, seq))
-        .correlate(Line)
+        .where(_entry.line_id == _line.id, _entry.effective_on <= day)
+        .where(_recorded(_entry, seq, seq))
+        .correlate(sa.inspect(Line).local_table)
         .scalar_subquery()
     )
-    query = sa.select(*_LINE[:2], count).where(col(Line.voice) == Voice.REPORT, lines.condition())
+    query = sa.select(*_LINE[:2], count).where(_line.voice == Voice.REPORT, lines.condition())
     return {(country, component): found for country, component, found in session.execute(query)}
 
 
@@ -337,10 +341,10 @@ def tracked_countries(session: Session, seq: int) -> set[str]:
     """Return the countries of which any statement was live at `seq`."""
     live = (
         sa.select(sa.literal(1))
-        .where(col(LineEntry.line_id) == col(Line.id), _recorded(LineEntry, seq, seq))
-        .correlate(Line)
+        .where(_entry.line_id == _line.id, _recorded(_entry, seq, seq))
+        .correlate(sa.inspect(Line).local_table)
     )
-    return set(session.scalars(sa.select(col(Line.country_code)).where(sa.exists(live)).distinct()))
+    return set(session.scalars(sa.select(_line.country_code).where(sa.exists(live)).distinct()))
 
 
 def moved_lines(session: Session, after: int, until: int, countries: Collection[str] | None) -> set[LineKey]:
@@ -348,9 +352,9 @@ def moved_lines(session: Session, after: int, until: int, countries: Collection[
 
     `countries` narrows them to some countries, None means all.
     """
-    entered = col(LineEntry.seq).between(after + 1, until)
-    left = col(LineEntry.left_seq).between(after + 1, until)
-    query = sa.select(*_LINE[:2]).join(LineEntry, col(LineEntry.line_id) == col(Line.id)).distinct()
+    entered = _entry.seq.between(after + 1, until)
+    left = _entry.left_seq.between(after + 1, until)
+    query = sa.select(*_LINE[:2]).select_from(_JOINED).distinct()
     return {
         (country, component)
         for moved in (entered, left)
@@ -362,8 +366,8 @@ def related_lines(session: Session, countries: Collection[str]) -> set[LineKey]:
     """Return the lines of `countries` in which anything repeats or clarifies another statement."""
     any_related = (
         sa.select(sa.literal(1))
-        .where(col(LineEntry.line_id) == col(Line.id), col(LineEntry.is_related))
-        .correlate(Line)
+        .where(_entry.line_id == _line.id, _entry.is_related)
+        .correlate(sa.inspect(Line).local_table)
     )
     query = sa.select(*_LINE[:2]).where(Lines(countries).condition(), sa.exists(any_related)).distinct()
     return {(country, component) for country, component in session.execute(query)}
@@ -396,18 +400,17 @@ def relations_of(session: Session, heard: Iterable[Heard], seq: int, new: Iterab
 
 
 def _marked(session: Session, seqs: Collection[int]) -> Iterator[Any]:
-    row = StatementRelation
-    query = sa.select(col(row.seq), col(row.relation), col(row.target_chain))
-    ordered = query.order_by(col(row.seq), col(row.target_seq), col(row.relation))
-    yield from session.execute(ordered.where(among(row.seq, seqs)))
+    query = sa.select(_relation.seq, _relation.relation, _relation.target_chain)
+    ordered = query.order_by(_relation.seq, _relation.target_seq, _relation.relation)
+    yield from session.execute(ordered.where(among(_relation.seq, seqs)))
 
 
 def _versions(session: Session, chains: Collection[int], seq: int) -> Iterator[Heard]:
     query = (
         sa.select(*_LINE, *_IN_LINE)
-        .join(Line, col(Line.id) == col(LineEntry.line_id))
-        .where(among(LineEntry.chain, chains), col(LineEntry.seq) <= seq)
-        .order_by(col(LineEntry.seq), col(LineEntry.line_id))
+        .select_from(_JOINED)
+        .where(among(_entry.chain, chains), _entry.seq <= seq)
+        .order_by(_entry.seq, _entry.line_id)
     )
     return (Heard._make(row) for row in session.execute(query))
 
@@ -443,8 +446,8 @@ def heard_in(
 
 
 # Built once: a bulk request asks it for every row, and building costs more than asking.
-_IDS = sa.select(col(Line.component), col(Line.id)).where(
-    col(Line.country_code) == sa.bindparam("country_code"), col(Line.voice) == sa.bindparam("voice")
+_IDS = sa.select(_line.component, _line.id).where(
+    _line.country_code == sa.bindparam("country_code"), _line.voice == sa.bindparam("voice")
 )
 
 
@@ -455,4 +458,4 @@ def line_ids(session: Session, country: str, voice: str) -> dict[str, int]:
 
 def newest_line_id(session: Session) -> int:
     """Return the id of the line that was made last; 0 if there is none."""
-    return session.scalar(sa.select(sa.func.max(Line.id))) or 0
+    return session.scalar(sa.select(sa.func.max(_line.id))) or 0

@@ -1,0 +1,25 @@
+"""The least that a server can be: it sends bytes from memory (pure ASGI). The ceiling of what is measured."""
+
+import json
+import os
+from pathlib import Path
+
+from starlette.types import Receive, Scope, Send
+
+KEPT: dict[tuple[str, bool], tuple[int, bytes]] = {}
+for described in Path(os.environ["BENCH_ANSWERS"]).glob("*.json"):
+    path, is_conditional, status = json.loads(described.read_text())
+    KEPT[path, is_conditional] = status, described.with_suffix(".body").read_bytes()
+
+
+async def app(scope: Scope, _: Receive, send: Send) -> None:
+    """Answer what was kept; anything else with nothing."""
+    if scope["type"] != "http":
+        return
+    query = scope["query_string"].decode()
+    path = f"{scope['path']}?{query}" if query else scope["path"]
+    is_conditional = any(name == b"if-none-match" for name, _ in scope["headers"])
+    status, body = KEPT.get((path, is_conditional), (200, b""))
+    headers = [(b"content-type", b"application/json"), (b"content-length", b"%d" % len(body))]
+    await send({"type": "http.response.start", "status": status, "headers": headers})
+    await send({"type": "http.response.body", "body": body})
