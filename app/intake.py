@@ -61,14 +61,12 @@ class Intake:
         """Put in the database what was added."""
         self.entering.insert()
 
-    def append(self, change: Values, draft: Draft | None) -> Head:
-        """Add an entry (see `Appending.append`)."""
+    def append(self, change: Values, draft: Draft) -> None:
+        """Add an entry that brings a statement (see `Appending.append`)."""
         head = self.entering.append(change, draft)
-        if draft is not None:
-            said = self._said.get((draft.statement.country_code, draft.statement.source_id))
-            if said is not None:
-                said.setdefault(_same(draft.statement, draft.components), head.seq)
-        return head
+        said = self._said.get((draft.statement.country_code, draft.statement.source_id))
+        if said is not None:
+            said.setdefault(_same(draft.statement, draft.components), head.seq)
 
     def country(self, given: str) -> Country | None:
         """Return the country that a code or an alias means."""

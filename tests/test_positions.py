@@ -88,6 +88,33 @@ def test_values_of_a_filter_widen_and_filters_narrow_each_other(coalition: TestC
     } == expected
 
 
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [("KYIV", ["FR troops"]), ("nous irons", ["GB sea"]), ("merz", ["DE air"]), ("nobody", [])],
+)
+def test_positions_are_found_by_their_summary_quote_or_speaker(
+    contributor: TestClient, text: str, expected: list[str]
+) -> None:
+    make.state(contributor, country="FR", summary="Soldiers near Kyiv.")
+    make.state(contributor, country="GB", kind="sea", quote="Nous irons.")
+    make.state(contributor, country="DE", kind="air", speaker="Friedrich Merz")
+
+    assert found(contributor, q=text) == expected
+
+
+def test_positions_are_sorted_as_asked(contributor: TestClient) -> None:
+    make.state(contributor, country="FR", firmness="committed", stated_on="2025-03-02")
+    make.state(contributor, country="GB", firmness="planned", stated_on="2025-03-01")
+    make.state(contributor, country="DE", firmness="planned", stated_on="2025-03-03")
+    make.state(contributor, country="PL", stated_on="2025-03/2030")  # since when is not known
+    possible = {"as_of": "2025-06-01", "dates": "possible", "seq": 4}
+
+    assert found(contributor, sort="since") == ["GB troops", "FR troops", "DE troops", "PL troops"]
+    assert found(contributor, sort="-firmness") == ["FR troops", "DE troops", "GB troops", "PL troops"]
+    assert found(contributor, sort=["-firmness", "-since"])[:2] == ["FR troops", "PL troops"]
+    assert found(contributor, sort="-since", **possible)[-1] == "PL troops"
+
+
 def test_a_value_that_no_filter_knows_is_refused(anyone: TestClient) -> None:
     queries = [
         "country=ZZ",
