@@ -354,8 +354,8 @@ def main() -> None:
         say.print(f"The database {address} cannot be used: {error.orig}", markup=False, soft_wrap=True)
         if isinstance(failure_of(error), ReadOnly | StorageFull):
             say.print(
-                "It has to be writable: look at the permissions of its folder and the room on its disk, "
-                "or serve reads alone with TRACKER_READ_ONLY=true.",
+                "It has to be writable: look at the permissions of its file and folder, "
+                "and the room on its disk.",
                 soft_wrap=True,
             )
         sys.exit(1)

@@ -25,6 +25,9 @@ from app.logs import configuration
 from app.metrics import CLIENTS, FOLDER
 from app.settings import Settings
 
+STARTS_WITHIN = 60
+"""Seconds that a process may be silent: on a busy machine it takes a while to start."""
+
 LAST_REQUESTS = 0.5
 """Seconds in which a server that stops still takes requests on the connections that it has."""
 
@@ -204,6 +207,7 @@ def configure(settings: Settings, host: str, port: int, workers: int) -> uvicorn
         server_header=False,
         proxy_headers=bool(settings.trusted_proxies),
         timeout_graceful_shutdown=settings.stop_wait_seconds,
+        timeout_worker_healthcheck=STARTS_WITHIN,
         **options,
     )
 

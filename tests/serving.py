@@ -40,6 +40,7 @@ def served(database_url: str, folder: Path, *, workers: int = 1) -> Iterator[str
     port = free_port()
     command = [sys.executable, "-m", "uvicorn", "--factory", "app.main:create_app"]
     options = ["--host", "127.0.0.1", "--port", str(port), "--log-level", "warning"]
+    options += ["--timeout-worker-healthcheck", "60"]  # else a busy machine's are ended while they start
     process = subprocess.Popen(
         [*command, *options, "--workers", str(workers)], cwd=folder, env=environment(database_url)
     )
