@@ -1,6 +1,7 @@
 """The database: connections, transactions, the write lock, and column types that both databases share."""
 
 import json
+import logging
 import sqlite3
 import threading
 import time
@@ -54,6 +55,8 @@ NEWEST = sa.text(
     "SELECT (SELECT coalesce(max(seq), 0) FROM change), (SELECT coalesce(max(id), 0) FROM source), "
     "(SELECT max(recorded_at) FROM change)"
 )
+
+_log = logging.getLogger("tracker.replicas")
 
 SQLModel.metadata.naming_convention = {
     "ix": "%(table_name)s_%(column_0_N_name)s_idx",
@@ -192,7 +195,8 @@ class Replicas:
         try:
             if need.is_met(Newest(*session.execute(NEWEST).one()), known):
                 return session
-        except (DBAPIError, PoolTimeout):
+        except (DBAPIError, PoolTimeout) as error:
+            _log.warning("no replica can be asked, the primary answers: %s", type(error).__name__)
             self._rests_until = time.monotonic() + REPLICA_REST
         session.close()
         return None

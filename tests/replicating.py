@@ -56,10 +56,10 @@ class Server:
         """Make a primary that lets in what the Compose file lets in."""
         secret = self.folder.parent / "password"
         secret.write_text(PASSWORD)
+        secret.chmod(0o644)
         hba = self.folder.parent / "pg_hba.conf"
-        hba.write_text(COMPOSE["configs"]["pg_hba"]["content"])
-        for path in (secret, hba):
-            path.chmod(0o644)
+        *shell, words = COMPOSE["services"]["db"]["command"]
+        self.run(*shell, words.partition("exec docker-entrypoint.sh")[0].replace("/tmp", str(hba.parent)))
         self.run(
             "initdb",
             "--no-sync",

@@ -46,6 +46,7 @@ def test_a_service_can_do_no_more_than_it_needs(service: dict[str, Any]) -> None
     assert service["read_only"] is True
     assert "/tmp" in service["tmpfs"]
     assert not {"privileged", "cap_add", "network_mode", "pid"} & service.keys()
+    assert not {"configs", "secrets"} & service.keys()  # they are copied in, which a read-only root refuses
 
 
 def test_only_the_api_is_reached_and_from_this_machine_only() -> None:

@@ -234,7 +234,9 @@ def test_a_lost_replica_is_not_missed_and_comes_back(
     assert found == [1, 2, 2, 2]
 
 
-def test_a_lost_replica_is_left_alone_for_a_while(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_lost_replica_is_left_alone_for_a_while(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
     replicas = Replicas(address("postgresql://127.0.0.1:1/none"))
     found = replicas.find(Need())
 
@@ -244,6 +246,7 @@ def test_a_lost_replica_is_left_alone_for_a_while(monkeypatch: pytest.MonkeyPatc
     monkeypatch.setattr(app.db, "_snapshot", fail)
 
     assert found is replicas.find(Need()) is None
+    assert caplog.messages == ["no replica can be asked, the primary answers: OperationalError"]
 
 
 def test_a_failover_needs_no_restart(pair: Pair, make_server: Make) -> None:
@@ -291,6 +294,19 @@ def test_what_was_seen_is_a_number(value: str) -> None:
 
     assert answer.status_code == 422
     assert [each["parameter"] for each in answer.json()["errors"]] == ["Ledger-Min-Seq"]
+
+
+def test_every_question_about_the_record_takes_it() -> None:
+    tracker = create_app(settings("sqlite://"))
+    takes = {
+        path: any(each["name"] == "Ledger-Min-Seq" for each in operations["get"].get("parameters", ()))
+        for path, operations in tracker.openapi()["paths"].items()
+        if "get" in operations
+    }
+    tracker.state.database.close()
+    others = {"/v1/vocabulary", "/problems/{code}", "/healthz", "/readyz", "/metrics"}
+
+    assert {path for path, is_taken in takes.items() if not is_taken} == others
 
 
 def test_several_hosts_are_named_as_postgresql_names_them() -> None:
