@@ -110,6 +110,10 @@ def test_an_instant_names_a_state_of_the_record(world: TestClient, contributor: 
     assert f'name="known_at" value="{instant}"' in text
 
 
+def test_before_the_first_entry_nothing_was_recorded(world: TestClient) -> None:
+    assert "Nothing had been recorded by then." in page(world, "/?seq=0")
+
+
 def test_every_link_of_every_page_leads_somewhere(world: TestClient) -> None:
     paths = ("/", "/countries/PL", "/countries/PL/troops", "/diff")
     links = {link for path in paths for link in Links(page(world, f"{path}?as_of=2025-04-05")).found}

@@ -59,6 +59,7 @@ function replaceBy(page) {
         if (opened.includes(summary.textContent)) summary.parentElement.open = true;
     }
     enhance();
+    if ((stream === null) !== (lastShown() === null)) follow();
     const again = focused && document.getElementById(focused);
     if (again) {
         if (typed !== null) again.value = typed;
@@ -214,13 +215,19 @@ addEventListener("popstate", async () => {
 
 // The record, live. A hidden page holds no connection: a browser has few for one server.
 
-function follow() {
+/** Returns the last entry that the page shows, if it is to show what comes after it. */
+function lastShown() {
     const lead = document.getElementById("lead");
-    const isFollowing = lead?.dataset.seq && !("pinned" in lead.dataset) && !document.hidden;
+    const follows = lead?.dataset.seq && !("pinned" in lead.dataset) && !document.hidden;
+    return follows ? Number(lead.dataset.seq) : null;
+}
+
+function follow() {
+    const last = lastShown();
     stream?.close();
     stream = null;
-    if (!isFollowing) return;
-    stream = new EventSource(`/v1/changes/stream?after=${Number(lead.dataset.seq)}`);
+    if (last === null) return;
+    stream = new EventSource(`/v1/changes/stream?after=${last}`);
     stream.addEventListener("open", tellLive);
     stream.addEventListener("change", () => {
         clearTimeout(arrived);
@@ -243,6 +250,7 @@ async function refresh() {
 
 document.addEventListener("visibilitychange", follow);
 addEventListener("pagehide", () => stream?.close());
+addEventListener("pageshow", (event) => event.persisted && follow());
 
 enhance();
 openNamed();

@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 from fastapi import FastAPI
-from playwright.sync_api import Browser, BrowserContext, Page, sync_playwright
+from playwright.sync_api import Browser, BrowserContext, Page, expect, sync_playwright
 
 from app.main import create_app
 from app.seed import seed
@@ -21,6 +21,9 @@ from tests.serving import served
 
 CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
 IS_REQUIRED = os.environ.get("CI") == "true" or os.environ.get("TRACKER_TEST_BROWSER") == "required"
+
+# A busy machine is no fault of the page.
+expect.set_options(timeout=15_000)
 
 
 @pytest.fixture(scope="package")
@@ -96,7 +99,7 @@ class Visits:
     def __call__(self, url: str, *, width: int = 1280, **options: Any) -> Page:
         """Open `url`; `options` are those of a browser's context."""
         context = self.browser.new_context(viewport={"width": width, "height": 900}, **options)
-        context.set_default_timeout(10_000)
+        context.set_default_timeout(20_000)
         self.contexts.append(context)
         page = context.new_page()
         page.on("request", lambda request: self.requests.append(request.url))

@@ -65,6 +65,8 @@ def test_a_page_that_names_its_state_of_the_record_does_not_follow(
 
     expect(page.locator("#live")).to_have_count(0)
     assert not [url for url in visit.requests if "stream" in url]
+    page.get_by_role("link", name="Read it as known now").click()
+    expect(page.locator("#live")).to_be_visible()
 
 
 def test_a_tracker_that_is_gone_leaves_the_page_and_says_so(contributor: httpx.Client, visit: Visits) -> None:

@@ -47,11 +47,11 @@ def test_a_cell_opens_its_statements_beside_the_table(visit: Visits, seeded: str
     expect(dialog).to_contain_text("ceasefire: if a deal is agreed")
     expect(dialog).to_contain_text("Is the 'coalition of the willing' going to work?, The Week (UK)")
     expect(dialog.get_by_role("heading", name="History")).to_be_visible()
-    assert page.url.endswith("/?as_of=2025-03-28#GB.troops")
+    expect(page).to_have_url(f"{seeded}/?as_of=2025-03-28#GB.troops")
     page.keyboard.press("Escape")
     expect(dialog).to_be_hidden()
-    assert page.evaluate("document.activeElement.id") == "GB.troops"
-    assert page.url.endswith("/?as_of=2025-03-28")
+    expect(page.locator('[id="GB.troops"]')).to_be_focused()
+    expect(page).to_have_url(f"{seeded}/?as_of=2025-03-28")
 
 
 def test_a_cell_that_the_address_names_is_open(visit: Visits, seeded: str) -> None:
