@@ -5,6 +5,7 @@ until the record moves, or for ever where its day and its state of knowledge are
 tells that the record moved is asked before an answer is made, so that none is kept as newer than it is.
 """
 
+import asyncio
 import logging
 import time
 from collections import OrderedDict
@@ -66,6 +67,7 @@ class Cache:
         self._limit = limit
         self._kept: OrderedDict[Key, Kept] = OrderedDict()
         self._size = 0
+        self._making: dict[Key, asyncio.Event] = {}
         self._last_state: bytes | None = None
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -92,6 +94,9 @@ class Cache:
             given.get(b"ledger-min-seq"),
             b"gzip" in given.get(b"accept-encoding", b""),
         )
+        making = self._making.get(key)
+        if making is not None and key not in self._kept:
+            await making.wait()  # somebody else has asked the same just now
         kept = self._kept.get(key)
         known = given.get(b"if-none-match")
         if kept is not None and _serves(kept, state) and (kept.body is not None or _is_known(kept, known)):
@@ -100,31 +105,42 @@ class Cache:
             await _answer(kept, scope, given, send, begun)
             return
         _MISSES.inc()
-        await self.app(scope, receive, self._keeping(key, state, scope, send))
+        if scope["method"] == "HEAD" or key in self._making:
+            await self.app(scope, receive, send)
+            return
+        self._making[key] = made = asyncio.Event()
+        try:
+            await self.app(scope, receive, self._keeping(key, state, scope, send, made))
+        finally:
+            self._release(key, made)
 
-    def _keeping(self, key: Key, state: bytes, scope: Scope, send: Send) -> Send:
-        """Return a `send` that keeps what passes, if it may be kept."""
-        if scope["method"] == "HEAD":
-            return send
+    def _keeping(self, key: Key, state: bytes, scope: Scope, send: Send, made: asyncio.Event) -> Send:
+        """Return a `send` that keeps what passes, if it may be kept; `made` tells when that is decided."""
         start: Message = {}
 
         async def pass_on(message: Message) -> None:
             nonlocal start
             if message["type"] == "http.response.start":
                 start = message
-            elif start and not message.get("more_body", False):
-                self._keep(key, state, scope, start, message.get("body", b""))
-            else:
-                start = {}
+                if not _may_be_kept(start):
+                    self._release(key, made)
+            elif not made.is_set():
+                if not message.get("more_body", False):
+                    self._keep(key, state, scope, start, message.get("body", b""))
+                self._release(key, made)
             await send(message)
 
         return pass_on
 
+    def _release(self, key: Key, made: asyncio.Event) -> None:
+        """Let those go on who wait for an answer that was made, or that will not be kept."""
+        if self._making.get(key) is made:
+            del self._making[key]
+        made.set()
+
     def _keep(self, key: Key, state: bytes, scope: Scope, start: Message, body: bytes) -> None:
         headers: dict[bytes, bytes] = dict(start["headers"])
         control = headers.get(b"cache-control", b"")
-        if start["status"] not in (200, 304) or b"etag" not in headers or b"no-store" in control:
-            return
         kept = Kept(
             state=None if b"immutable" in control else state,
             day=utc_now().toordinal(),
@@ -152,6 +168,13 @@ class Cache:
         self._last_state = state
         for key in [key for key, kept in self._kept.items() if not _serves(kept, state)]:
             self._drop(key)
+
+
+def _may_be_kept(start: Message) -> bool:
+    """Tell whether an answer that begins so may serve others."""
+    headers: dict[bytes, bytes] = dict(start["headers"])
+    is_private = b"no-store" in headers.get(b"cache-control", b"")
+    return start["status"] in (200, 304) and b"etag" in headers and not is_private
 
 
 def _serves(kept: Kept, state: bytes) -> bool:

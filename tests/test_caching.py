@@ -1,5 +1,6 @@
 """What is kept in memory is what would be answered anew: to the byte, and never for too long."""
 
+import asyncio
 import random
 import time
 from collections.abc import Iterator
@@ -11,8 +12,10 @@ import sqlalchemy as sa
 from fastapi import FastAPI
 from httpx2 import Response
 from starlette.testclient import TestClient
+from starlette.types import Message, Receive, Scope, Send
 
 from app import beacon
+from app.caching import Cache
 from app.db import Database
 from app.main import create_app
 from app.metrics import CACHE_EVICTIONS, CACHE_LOOKUPS
@@ -317,3 +320,54 @@ def test_the_listener_comes_back_when_its_connection_was_cut(tracker: FastAPI) -
     while database.state() in (before, None):
         assert time.monotonic() < deadline, "nothing is heard any more"
         time.sleep(0.005)
+
+
+class Slow:
+    """An application that makes an answer when it is let, and counts how often it was asked."""
+
+    def __init__(self, *, is_kept: bool) -> None:
+        self.asked = 0
+        self.go = asyncio.Event()
+        self.headers = [(b"etag", b'W/"1"')] if is_kept else []
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Answer once it is let; what is not kept begins at once."""
+        self.asked += 1
+        start: Message = {"type": "http.response.start", "status": 200, "headers": self.headers}
+        if not self.headers:
+            await send(start)
+        await self.go.wait()
+        if self.headers:
+            await send(start)
+        await send({"type": "http.response.body", "body": b"answer"})
+
+
+async def asked_together(slow: Slow, count: int) -> list[bytes]:
+    """Ask the same `count` times at once; let the application answer when all have asked."""
+    cache = Cache(slow, state=lambda: b"a state", limit=100_000)
+    bodies: list[bytes] = []
+
+    async def send(message: Message) -> None:
+        bodies.append(message.get("body", b""))
+
+    scope = {"type": "http", "method": "GET", "scheme": "http", "query_string": b"", "headers": []}
+    asking = [asyncio.create_task(cache(dict(scope), _nothing, send)) for _ in range(count)]
+    await asyncio.sleep(0.01)
+    slow.go.set()
+    await asyncio.gather(*asking)
+    return [body for body in bodies if body]
+
+
+async def _nothing() -> Message:
+    return {"type": "http.disconnect"}
+
+
+@pytest.mark.parametrize(("is_kept", "asked"), [(True, 1), (False, 5)])
+def test_who_asks_the_same_at_once_waits_for_one_answer(is_kept: bool, asked: int) -> None:
+    async def ask() -> None:
+        slow = Slow(is_kept=is_kept)
+
+        assert await asked_together(slow, 5) == [b"answer"] * 5
+        assert slow.asked == asked
+
+    asyncio.run(ask())
