@@ -1,0 +1,84 @@
+"""No reading walks through the whole ledger: each finds its rows by an index, whatever is filtered."""
+
+import re
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+import sqlalchemy as sa
+from sqlalchemy import event
+from starlette.testclient import TestClient
+
+from app.db import Database
+from tests import make
+from tests.test_queries import COUNTRIES, record
+
+GROWING = ("change", "statement", "statement_relation", "line_entry")
+"""Tables with a row for each entry, or more."""
+
+URLS = (
+    "/v1/positions?as_of=2025-06-01",
+    "/v1/positions?as_of=2025-06-01&seq=3&dates=possible",
+    "/v1/positions?as_of=2025-06-01&country=BE&component=troops&q=a&source=1&min_firmness=planned",
+    "/v1/positions/BE/troops?as_of=2025-06-01",
+    "/v1/countries?as_of=2025-06-01",
+    "/v1/countries/BE?as_of=2025-06-01",
+    "/v1/changes?after=3&limit=2",
+    "/v1/changes/3",
+    "/v1/diff?from=2025-03-01&to=2025-06-01",
+    "/v1/diff?from=5&to=9&axis=recorded&as_of=2025-06-01",
+    "/v1/sources/1",
+    "/v1/summary?as_of=2025-06-01",
+)
+
+Asked = list[tuple[str, Any]]
+
+
+@pytest.fixture
+def asked(database: Database) -> Iterator[Asked]:
+    """Every query that was sent to the database, with its parameters."""
+    found: Asked = []
+
+    def note(_: Any, __: Any, statement: str, parameters: Any, *___: Any) -> None:
+        if statement.startswith("SELECT"):
+            found.append((statement, parameters))
+
+    event.listen(database.engine, "before_cursor_execute", note)
+    yield found
+    event.remove(database.engine, "before_cursor_execute", note)
+
+
+def walked(database: Database, statement: str, parameters: Any) -> set[str]:
+    """Return the growing tables that a query would read from end to end."""
+    with database.engine.connect() as connection:
+        if database.is_embedded:
+            rows = connection.exec_driver_sql(f"EXPLAIN QUERY PLAN {statement}", parameters)
+            # In the order of an index, and up to a limit: that is no walk.
+            stops = "LIMIT" in statement
+            plan = [row[3] for row in rows if not (stops and "USING" in row[3])]
+            tables = {found[1] for line in plan if (found := re.match(r"SCAN (\w+)", line))}
+        else:
+            # So little is recorded that walking would be cheapest: with this it is the last resort.
+            connection.execute(sa.text("SET LOCAL enable_seqscan = off"))
+            plan = list(connection.exec_driver_sql(f"EXPLAIN {statement}", parameters).scalars())
+            tables = {found[1] for line in plan if (found := re.search(r"Seq Scan on (\w+)", line))}
+    aliases = dict(re.findall(r"(?:FROM|JOIN) (\w+) AS (\w+)", statement))
+    tables |= {name for name, alias in aliases.items() if alias in tables}
+    return tables & set(GROWING)
+
+
+def test_every_row_is_found_by_an_index(contributor: TestClient, database: Database, asked: Asked) -> None:
+    record(contributor, COUNTRIES, month=3)
+    make.correct(contributor, 1, summary="Once more.")
+    for url in URLS:
+        asked.clear()
+        assert contributor.get(url).status_code == 200
+        assert asked
+        for statement, parameters in list(asked):
+            assert walked(database, statement, parameters) == set(), (url, statement)
+
+
+def test_a_walk_is_seen(database: Database) -> None:
+    assert walked(database, "SELECT * FROM statement WHERE summary = 'a'", ()) == {"statement"}
+    assert walked(database, "SELECT * FROM statement AS s WHERE s.summary = 'a'", ()) == {"statement"}
+    assert walked(database, "SELECT * FROM statement WHERE seq = 1", ()) == set()
