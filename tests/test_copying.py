@@ -37,8 +37,13 @@ QUESTIONS = [
     "/v1/timeline?from=2025-03-01&to=2025-12-31&interval=month&seq=7",
     "/v1/export/datapackage.json",
     *(
-        f"/v1/export/{table}.{extension}?{'' if table in ('changes', 'sources') else MOMENT}"
-        for table in ("positions", "history", "changes", "sources")
+        f"/v1/export/{table}.{extension}?{question}"
+        for table, question in (
+            ("positions", MOMENT),
+            ("history", f"{MOMENT}&country=PL&country=FR&country=DE"),
+            ("changes", ""),
+            ("sources", ""),
+        )
         for extension in ("csv", "ndjson")
     ),
 ]
