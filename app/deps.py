@@ -24,6 +24,7 @@ from app.db import Database, canonical_json, utc_now
 from app.errors import NotAcceptable, refused
 from app.export import MEDIA_TYPES, Column, Format, csv_text, ndjson_text
 from app.freshness import needed
+from app.lines import tracked_countries
 from app.paging import FormatQuery, Key, KnownQuery, Meta, NoQuery, Page, PageQuery, cut, link, read_cursor
 from app.recording import Recorded, as_dry_run
 from app.retries import KeptAnswer, find_answer, idempotency_key, keep_answer
@@ -117,6 +118,10 @@ class Read:
     def viewer(self) -> Viewer:
         """Return what turns lines into views, under this tracker's settings."""
         return viewer(self.session, self.settings.stale_after_days)
+
+    def tracked(self) -> set[str]:
+        """Return the countries of which the record holds any live statement."""
+        return tracked_countries(self.session, self.seq)
 
     def meta(self, total: int) -> Meta:
         """Return what an answer of `total` items is of."""

@@ -21,6 +21,7 @@ from app.changes import Head, LedgerFilter, changes_after, source_view, supporte
 from app.countries import country_names, every_country
 from app.export import TABLES, csv_lines, datapackage, history_rows, ndjson_lines
 from app.fields import instant_text
+from app.lines import tracked_countries
 from app.sources import newest_source_id, sources_up_to
 from app.vocabulary import CREDIBILITY, OFFERS, REFUSALS, SETS, Firmness, Word
 
@@ -120,7 +121,7 @@ def table_rows(session: Session, table: str, head: Head, day: date) -> Iterable[
 
 
 def _history(viewer: Viewer, head: Head, day: date) -> Iterator[BaseModel]:
-    for code in sorted(viewer.names):
+    for code in sorted(tracked_countries(viewer.session, head.seq)):
         known = known_record(viewer.session, head.seq, {code})
         yield from history_rows(known, viewer, day, PositionFilter())
 

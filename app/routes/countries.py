@@ -20,7 +20,6 @@ from app.deps import reading
 from app.export import COUNTRIES
 from app.fields import Line
 from app.freshness import SEEN
-from app.lines import tracked_countries
 from app.paging import Meta, MomentQuery, Page, PageQuery
 from app.routes.answers import LIST, READ_ONE
 from app.vocabulary import Group
@@ -54,7 +53,7 @@ class CountryAnswer(CountryPage):
 def list_countries(request: Request, query: Annotated[CountriesQuery, Query()]) -> Response:
     """Countries by code, each with its positions on a day."""
     with reading(request, query) as read:
-        tracked = tracked_countries(read.session, read.seq)
+        tracked = read.tracked()
         asked, meant = (query.q or "").casefold(), find_code(read.session, query.q or "")
         found = [
             country

@@ -93,7 +93,7 @@ def export_history(
 ) -> Response:
     """Every position up to a day, with the days on which it held."""
     with reading(request, query) as read:
-        wanted, countries = query.position_filter(read.session), sorted(every_country(read.session))
+        wanted, countries = query.position_filter(read.session), sorted(read.tracked())
         rows = partial(_history, read, wanted, countries)
         return _stream(read, "history", extension, rows, HISTORY, excel=query.excel)
 

@@ -12,7 +12,6 @@ from app.errors import refused
 from app.export import COUNTS, COUNTS_ON
 from app.fields import Day
 from app.freshness import SEEN
-from app.lines import tracked_countries
 from app.paging import FormatQuery, KnownQuery, Meta, MomentQuery, Page
 from app.routes.answers import LIST
 from app.routes.filters import FilterQuery
@@ -75,7 +74,7 @@ def get_summary(request: Request, query: Annotated[SummaryQuery, Query()]) -> Re
         counts = count_positions(view for view in everything if wanted.passes(view))
         meta = SummaryMeta(
             **dict(read.meta(len(counts))),
-            none_recorded=none_recorded(tracked_countries(read.session, read.seq), everything, wanted),
+            none_recorded=none_recorded(read.tracked(), everything, wanted),
         )
         return read.answer_list(SummaryList(meta=meta, items=counts, next=None), COUNTS)
 
