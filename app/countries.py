@@ -5,6 +5,8 @@ The rows come with the migrations, each membership with its day and its source.
 
 from collections.abc import Iterable, Sequence
 from datetime import date
+from typing import Any
+from weakref import WeakKeyDictionary
 
 import sqlalchemy as sa
 from pydantic import BaseModel
@@ -59,8 +61,20 @@ class CountryFacts(BaseModel):
     )
 
 
+_read: WeakKeyDictionary[Any, dict[str, CountryFacts]] = WeakKeyDictionary()
+"""The countries of each database: only a migration changes them, and then the server starts anew."""
+
+
 def every_country(session: Session) -> dict[str, CountryFacts]:
-    """Return all countries by code, in the order of their codes."""
+    """Return all countries by code, in the order of their codes; read once for each database."""
+    engine = session.get_bind().engine
+    found = _read.get(engine)
+    if found is None:
+        found = _read[engine] = _read_countries(session)
+    return found
+
+
+def _read_countries(session: Session) -> dict[str, CountryFacts]:
     memberships: dict[str, list[MembershipView]] = {}
     for row in session.exec(select(Membership).order_by(col(Membership.group_name))):
         view = MembershipView(group=Group(row.group_name), joined_on=row.joined_on, source=row.source)
@@ -79,8 +93,8 @@ def every_country(session: Session) -> dict[str, CountryFacts]:
 
 
 def country_names(session: Session) -> dict[str, str]:
-    """Return the name of every country by its code: all that most answers need, without the rest."""
-    return dict(session.exec(select(Country.code, Country.name)).all())
+    """Return the name of every country by its code."""
+    return {code: country.name for code, country in every_country(session).items()}
 
 
 def find_code(session: Session, given: str) -> str | None:
@@ -91,17 +105,11 @@ def find_code(session: Session, given: str) -> str | None:
     if not (given.isascii() and given.isalpha() and len(given) in (2, 3)):
         return None
     asked = given.upper()
-    return codes(session).get(ALIASES.get(asked, asked))
-
-
-def codes(session: Session) -> dict[str, str]:
-    """Return the alpha-2 code of every alpha-2 and alpha-3 code; read once in a session."""
-    known: dict[str, str] | None = session.info.get("codes")
-    if known is None:
-        rows = session.exec(select(Country.code, Country.alpha3)).all()
-        known = {spelling: code for code, alpha3 in rows for spelling in (code, alpha3)}
-        session.info["codes"] = known
-    return known
+    asked = ALIASES.get(asked, asked)
+    countries = every_country(session)
+    if asked in countries:
+        return asked
+    return next((code for code, country in countries.items() if country.alpha3 == asked), None)
 
 
 def country_code(session: Session, given: str, *, pointer: str | None = None) -> str:
@@ -124,9 +132,8 @@ def get_code(session: Session, given: str) -> str:
 
 def members(session: Session, groups: Iterable[Group]) -> set[str]:
     """Return the codes of the countries that belong to any of `groups` today."""
-    wanted = [group.value for group in groups]
-    rows = session.exec(select(Membership.country_code).where(col(Membership.group_name).in_(wanted)))
-    return set(rows)
+    wanted = set(groups)
+    return {code for code, country in every_country(session).items() if wanted & set(country.groups)}
 
 
 def chosen_countries(session: Session, given: Sequence[str], groups: Sequence[Group]) -> set[str] | None:
