@@ -345,7 +345,7 @@ class Database:
 
     def listen(self) -> None:
         """Begin to hear of writes by other machines; ends with `close`."""
-        if not self.is_embedded:
+        if not self.is_embedded and self._listener is None:
             # Not as an address: rendered as one, a password with a blank is none for PostgreSQL's library.
             told = self.engine.dialect.create_connect_args(self.url)[1]
             conninfo = make_conninfo(**{name: each for name, each in told.items() if name != "context"})
