@@ -179,23 +179,21 @@ def stated_by(
     relations: dict[int, list[Any]] = {}
     for relation in session.execute(related):
         relations.setdefault(relation.seq, []).append(relation)
-    return [
-        Stated(
-            seq=row.seq,
-            chain=row.chain,
-            replaced_by=row.replaced_by,
-            row=row,
-            source=SourceBrief(
+    sources: dict[int, SourceBrief] = {}
+    found: list[Stated] = []
+    for row in session.execute(query):
+        source = sources.get(row.source_id)
+        if source is None:
+            source = sources[row.source_id] = SourceBrief(
                 id=row.source_id,
                 title=row.source_title,
                 publisher=row.source_publisher,
                 url=row.source_url,
                 published_on=row.source_published_on,
-            ),
-            relations=tuple(relations.get(row.seq, ())),
-        )
-        for row in session.execute(query)
-    ]
+            )
+        relates = tuple(relations.get(row.seq, ()))
+        found.append(Stated(row.seq, row.chain, row.replaced_by, row, source, relates))
+    return found
 
 
 @dataclass(frozen=True, slots=True)

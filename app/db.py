@@ -116,7 +116,7 @@ class JSONText(TypeDecorator[Any]):
         return None if value is None else canonical_json(value)
 
     def process_result_value(self, value: str | None, dialect: Dialect) -> Any:
-        return None if value is None else json.loads(value)
+        return [] if value == "[]" else value and json.loads(value)
 
 
 def canonical_json(value: object) -> str:

@@ -19,6 +19,9 @@ from app.statements import (
     Quantity,
     Stated,
     StatementView,
+    caveats_of,
+    conditions_of,
+    quantity_of,
     statement_view,
     types_of,
 )
@@ -283,25 +286,27 @@ def _view(
     certainty: Literal["certain", "possible"],
     sides: list[StatementView],
 ) -> PositionView:
-    whole = statement_view(stated)
-    return PositionView(
-        country=whole.country,
+    row = stated.row
+    conditions = conditions_of(row)
+    # What was recorded was checked then: it is not checked again whenever it is read.
+    return PositionView.model_construct(
+        country=row.country_code,
         country_name=shown.country_name,
         component=shown.component,
-        kind=whole.kind,
-        firmness=whole.firmness,
-        voice=whole.voice,
-        conditional=bool(whole.conditions),
-        conditions=whole.conditions,
-        caveats=whole.caveats,
-        location=whole.location,
-        quantity=whole.quantity,
-        summary=whole.summary,
-        speaker=whole.speaker,
-        quote=whole.quote,
+        kind=row.kind,
+        firmness=row.firmness,
+        voice=row.voice,
+        conditional=bool(conditions),
+        conditions=conditions,
+        caveats=caveats_of(row),
+        location=row.location,
+        quantity=quantity_of(row),
+        summary=row.summary,
+        speaker=row.speaker,
+        quote=row.quote,
         since=since,
-        stated_on=whole.stated_on,
-        effective_on=whole.effective_on,
+        stated_on=row.stated_on,
+        effective_on=row.effective_on,
         last_affirmed_on=last_affirmed_on,
         affirmations=affirmations,
         stale=stale,
@@ -309,6 +314,6 @@ def _view(
         contested=bool(sides),
         sides=sides,
         reports=shown.reports,
-        seq=whole.seq,
-        source=whole.source,
+        seq=row.seq,
+        source=stated.source,
     )

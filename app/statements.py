@@ -111,9 +111,6 @@ class Related(BaseModel):
     relation: Relation
 
 
-NOTHING = Quantity(min=None, max=None, unit=None, verbatim=None)
-
-
 class StatementView(BaseModel):
     """A statement, whole."""
 
@@ -211,20 +208,33 @@ def components_of(row: Any) -> tuple[Component, ...]:
     return tuple(Component(each) for each in row.refuses)
 
 
+def conditions_of(row: Any) -> list[Condition]:
+    """Return a statement's conditions as clients see them."""
+    return [Condition.model_validate(each) for each in row.conditions]
+
+
+def caveats_of(row: Any) -> list[Caveat]:
+    """Return a statement's caveats as clients see them."""
+    return [Caveat.model_validate(each) for each in row.caveats]
+
+
+def quantity_of(row: Any) -> Quantity | None:
+    """Return a statement's quantity as clients see it, None where it names none."""
+    values = (row.quantity_min, row.quantity_max, row.quantity_unit, row.quantity_verbatim)
+    if values == (None, None, None, None):
+        return None
+    return Quantity(**dict(zip(Quantity.model_fields, values, strict=True)))
+
+
 def statement_view(stated: Stated) -> StatementView:
     """Return a statement as clients see it."""
     row = stated.row
-    quantity = Quantity(
-        min=row.quantity_min,
-        max=row.quantity_max,
-        unit=row.quantity_unit,
-        verbatim=row.quantity_verbatim,
-    )
-    return StatementView(
+    # What was recorded was checked then: it is not checked again whenever it is read.
+    return StatementView.model_construct(
         seq=row.seq,
         country=row.country_code,
         kind=row.kind,
-        refuses=row.refuses,
+        refuses=None if row.refuses is None else [Component(each) for each in row.refuses],
         component=row.component,
         firmness=row.firmness,
         stated_on=row.stated_on,
@@ -239,10 +249,10 @@ def statement_view(stated: Stated) -> StatementView:
         attribution=row.attribution,
         quote=row.quote,
         quote_language=row.quote_language,
-        conditions=[Condition.model_validate(each) for each in row.conditions],
-        caveats=[Caveat.model_validate(each) for each in row.caveats],
+        conditions=conditions_of(row),
+        caveats=caveats_of(row),
         location=row.location,
-        quantity=None if quantity == NOTHING else quantity,
+        quantity=quantity_of(row),
         relates_to=[Related(seq=each.target_seq, relation=each.relation) for each in stated.relations],
         credibility=row.credibility,
         locator=row.locator,
