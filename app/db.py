@@ -426,6 +426,7 @@ def make_engine(url: URL, write_wait: float = 5.0, connect_wait: int = 5) -> Eng
             raise sqlite3.OperationalError("no write-ahead log can be kept here (a network file system?)")
         connection.execute("PRAGMA synchronous = FULL")  # an acknowledged write survives power loss
         connection.execute("PRAGMA foreign_keys = ON")
+        connection.execute("PRAGMA cache_size = -16384")  # KiB: the indexes of a long record stay in memory
 
     @event.listens_for(engine, "begin")
     def begin(connection: Connection) -> None:
