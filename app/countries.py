@@ -67,10 +67,10 @@ _read: WeakKeyDictionary[Any, dict[str, CountryFacts]] = WeakKeyDictionary()
 
 def every_country(session: Session) -> dict[str, CountryFacts]:
     """Return all countries by code, in the order of their codes; read once for each database."""
-    engine = session.get_bind().engine
-    found = _read.get(engine)
+    pool = session.get_bind().engine.pool  # an engine with options of its own is another one
+    found = _read.get(pool)
     if found is None:
-        found = _read[engine] = _read_countries(session)
+        found = _read[pool] = _read_countries(session)
     return found
 
 
