@@ -6,7 +6,6 @@ tells that the record moved is asked before an answer is made, so that none is k
 """
 
 import asyncio
-import logging
 import time
 from collections import OrderedDict
 from collections.abc import Callable
@@ -16,8 +15,7 @@ from prometheus_client import Counter, Histogram
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from app.db import utc_now
-from app.edge import request_id_of, route_of
-from app.logs import ACCESS
+from app.edge import ROUTE, note_answer, request_id_of
 from app.metrics import CACHE_EVICTIONS, CACHE_LOOKUPS, REQUEST_SECONDS, REQUESTS, count_request
 
 Key = tuple[object, ...]
@@ -147,9 +145,9 @@ class Cache:
             etag=headers[b"etag"],
             headers=[pair for pair in start["headers"] if pair[0] != b"x-request-id"],
             body=body if start["status"] == 200 else None,
-            route=route_of(scope),
-            answered=REQUESTS.labels(scope["method"], route_of(scope), "200"),
-            seconds=REQUEST_SECONDS.labels(scope["method"], route_of(scope)),
+            route=scope[ROUTE],
+            answered=REQUESTS.labels("GET", scope[ROUTE], "200"),
+            seconds=REQUEST_SECONDS.labels("GET", scope[ROUTE]),
         )
         if kept.size > self._limit * LARGEST:
             return
@@ -205,16 +203,7 @@ async def _answer(kept: Kept, scope: Scope, given: dict[bytes, bytes], send: Sen
         kept.seconds.observe(time.perf_counter() - begun)
     else:
         count_request(scope["method"], kept.route, status, time.perf_counter() - begun)
-    if ACCESS.isEnabledFor(logging.INFO):
-        milliseconds = round((time.perf_counter() - begun) * 1000, 1)
-        event = {
-            "request_id": request_id,
-            "method": scope["method"],
-            "route": kept.route,
-            "status": status,
-            "duration_ms": milliseconds,
-        }
-        ACCESS.info("answered", extra=event)
+    note_answer(request_id, scope["method"], kept.route, status, begun)
     await send({"type": "http.response.start", "status": status, "headers": headers})
     await send({"type": "http.response.body", "body": body})
 

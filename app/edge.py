@@ -25,6 +25,10 @@ NO_PAGE = "default-src 'none'; frame-ancestors 'none'"
 """What a browser may do with an answer that is no page, should somebody open it as one: nothing."""
 
 
+ROUTE = "tracker.route"
+"""Where the template of the route stands in the scope of a request, for those in front."""
+
+
 class Edge:
     """Gives each request an id, answers HEAD as GET without its body, counts and logs each answer."""
 
@@ -37,6 +41,7 @@ class Edge:
             return
         request_id = request_id_of(Headers(scope=scope).get("x-request-id", ""))
         is_head = scope["method"] == "HEAD"
+        given = scope
         scope = dict(scope, method="GET") if is_head else dict(scope)
         scope["state"] = dict(scope.get("state", {}), request_id=request_id, is_head=is_head)
 
@@ -48,7 +53,8 @@ class Edge:
             nonlocal status
             if message["type"] == "http.response.start":
                 status = message["status"]
-                count_request(method, route_of(scope), status, time.perf_counter() - begun)
+                given[ROUTE] = route_of(scope)
+                count_request(method, given[ROUTE], status, time.perf_counter() - begun)
                 headers = MutableHeaders(raw=list(message["headers"]))
                 headers["X-Request-ID"] = request_id
                 headers.update(scope["state"].get("more_headers", {}))
@@ -69,16 +75,22 @@ class Edge:
                 await problem(Request(scope), TrackerError())(scope, receive, reply)
             raise
         finally:
-            event = {
-                "request_id": request_id,
-                "method": method,
-                "route": route_of(scope),
-                "status": status,
-                "duration_ms": round((time.perf_counter() - begun) * 1000, 1),
-            }
-            if "key_id" in scope["state"]:
-                event["key_id"] = scope["state"]["key_id"]
-            ACCESS.log(logging.ERROR if status >= 500 else logging.INFO, "answered", extra=event)
+            key = {name: scope["state"][name] for name in ("key_id",) if name in scope["state"]}
+            note_answer(request_id, method, route_of(scope), status, begun, **key)
+
+
+def note_answer(request_id: str, method: str, route: str, status: int, begun: float, **more: str) -> None:
+    """Log an answer that began to be made at `begun`, by `time.perf_counter`."""
+    level = logging.ERROR if status >= 500 else logging.INFO
+    if ACCESS.isEnabledFor(level):
+        event = {
+            "request_id": request_id,
+            "method": method,
+            "route": route,
+            "status": status,
+            "duration_ms": round((time.perf_counter() - begun) * 1000, 1),
+        }
+        ACCESS.log(level, "answered", extra=event | more)
 
 
 def request_id_of(given: str) -> str:

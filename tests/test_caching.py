@@ -18,7 +18,7 @@ from app import beacon
 from app.caching import Cache
 from app.db import Database
 from app.main import create_app
-from app.metrics import CACHE_EVICTIONS, CACHE_LOOKUPS
+from app.metrics import CACHE_EVICTIONS, CACHE_LOOKUPS, REQUESTS
 from app.settings import Settings
 from tests import make
 from tests.conftest import Clock, client
@@ -182,6 +182,27 @@ def test_each_answer_has_its_own_id(kept: TestClient) -> None:
 
     assert len(ids) == 3
     assert kept.get("/v1/positions", headers={"X-Request-ID": "mine"}).headers["X-Request-ID"] == "mine"
+
+
+def test_what_was_kept_is_counted_and_logged_by_its_route(
+    kept: TestClient, caplog: pytest.LogCaptureFixture
+) -> None:
+    def answered(status: str) -> float:
+        found: float = REQUESTS.labels("GET", "/v1/positions/{code}/{component}", status)._value.get()
+        return found
+
+    before, hits = (answered("200"), answered("304")), looked_up("hit")
+    with caplog.at_level("INFO", logger="tracker.access"):
+        tags = [kept.get("/v1/positions/PL/troops").headers["ETag"] for _ in range(3)]
+        kept.get("/v1/positions/PL/troops", headers={"If-None-Match": tags[0]})
+
+    assert looked_up("hit") == hits + 3
+    assert (answered("200"), answered("304")) == (before[0] + 3, before[1] + 1)
+    events = [record.__dict__ for record in caplog.records if record.name == "tracker.access"]
+    assert [(event["route"], event["status"]) for event in events] == [
+        *[("/v1/positions/{code}/{component}", 200)] * 3,
+        ("/v1/positions/{code}/{component}", 304),
+    ]
 
 
 @pytest.mark.parametrize("url", ["/healthz", "/readyz", "/metrics", "/v1/export/positions.csv", "/v1/none"])
