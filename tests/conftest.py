@@ -142,29 +142,38 @@ def backend(request: pytest.FixtureRequest) -> str:
     return name
 
 
+def address(request: pytest.FixtureRequest, backend: str, file: Path) -> str:
+    """Return the address of a database with the schema: a new one in `file`, or the server's."""
+    if backend == "sqlite":
+        shutil.copy(request.getfixturevalue("migrated"), file)
+        return f"sqlite:///{file}"
+    url: str = request.getfixturevalue("migrated_postgresql")
+    return url
+
+
+def on_empty_record(settings: Settings) -> FastAPI:
+    """Return an application of which nothing is recorded."""
+    app = create_app(settings)
+    database: Database = app.state.database
+    if not database.is_embedded:
+        empty(database)
+    return app
+
+
 @pytest.fixture
 def settings(backend: str, request: pytest.FixtureRequest, scratch: Path) -> Settings:
     """Settings of an application whose record is empty."""
-    if backend == "sqlite":
-        for old in scratch.glob("tracker.db*"):
-            old.unlink()
-        path = scratch / "tracker.db"
-        shutil.copy(request.getfixturevalue("migrated"), path)
-        url = f"sqlite:///{path}"
-    else:
-        url = request.getfixturevalue("migrated_postgresql")
-    return Settings(database_url=url, _env_file=None)
+    for old in scratch.glob("tracker.db*"):
+        old.unlink()
+    return Settings(database_url=address(request, backend, scratch / "tracker.db"), _env_file=None)
 
 
 @pytest.fixture
 def tracker(settings: Settings) -> Iterator[FastAPI]:
     """An application on an empty record."""
-    app = create_app(settings)
-    database: Database = app.state.database
-    if not database.is_embedded:
-        empty(database)
+    app = on_empty_record(settings)
     yield app
-    database.close()
+    app.state.database.close()
 
 
 @pytest.fixture

@@ -2,7 +2,6 @@ import base64
 import hashlib
 import json
 import logging
-import shutil
 import threading
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
@@ -21,11 +20,10 @@ import app.auth
 import app.bodies
 from app.auth import PREFIX, ApiKey, create_key, every_key, revoke_key
 from app.db import Database
-from app.main import create_app
 from app.settings import Settings
 from app.vocabulary import Scope
 from tests import make
-from tests.conftest import BACKENDS, RECORD, Clock, client, empty, with_key
+from tests.conftest import BACKENDS, RECORD, Clock, address, client, on_empty_record, with_key
 
 Header = tuple[bytes, bytes]
 
@@ -145,16 +143,9 @@ CREDENTIALS: dict[str, Callable[[World], list[Header]]] = {
 @pytest.fixture(scope="module", params=BACKENDS)
 def world(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[World]:
     # One record for all of them: nobody here may leave a trace in it.
-    if request.param == "sqlite":
-        path = tmp_path_factory.mktemp("authorisation") / "tracker.db"
-        shutil.copy(request.getfixturevalue("migrated"), path)
-        url = f"sqlite:///{path}"
-    else:
-        url = request.getfixturevalue("migrated_postgresql")
-    tracker = create_app(Settings(database_url=url, _env_file=None))
+    url = address(request, request.param, tmp_path_factory.mktemp("authorisation") / "tracker.db")
+    tracker = on_empty_record(Settings(database_url=url, _env_file=None))
     database: Database = tracker.state.database
-    if not database.is_embedded:
-        empty(database)
     make.state(with_key(tracker, "curator", Scope.CURATE))
     with database.writing() as session:
         keys = [create_key(session, name, Scope.CURATE) for name in ("one", "other", "revoked")]

@@ -2,7 +2,6 @@ import asyncio
 import base64
 import gzip
 import json
-import shutil
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Any
@@ -17,11 +16,10 @@ from starlette.types import Message
 from starlette.types import Scope as Connection
 
 from app.db import ROOT, Database
-from app.main import create_app
 from app.settings import Settings
 from app.vocabulary import Scope
 from tests import make
-from tests.conftest import BACKENDS, RECORD, client, empty, with_key
+from tests.conftest import BACKENDS, RECORD, address, client, on_empty_record, with_key
 
 Place = str | None
 Fault = tuple[Place, str]
@@ -57,16 +55,9 @@ class World:
 @pytest.fixture(scope="module", params=BACKENDS)
 def world(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[World]:
     # One record for all of them: none of the requests here may leave a trace in it.
-    if request.param == "sqlite":
-        path = tmp_path_factory.mktemp("bad_input") / "tracker.db"
-        shutil.copy(request.getfixturevalue("migrated"), path)
-        url = f"sqlite:///{path}"
-    else:
-        url = request.getfixturevalue("migrated_postgresql")
-    tracker = create_app(Settings(database_url=url, _env_file=None))
+    url = address(request, request.param, tmp_path_factory.mktemp("bad_input") / "tracker.db")
+    tracker = on_empty_record(Settings(database_url=url, _env_file=None))
     database: Database = tracker.state.database
-    if not database.is_embedded:
-        empty(database)
     contributor = with_key(tracker, "contributor", Scope.CONTRIBUTE)
     curator = with_key(tracker, "curator", Scope.CURATE)
     first = make.state(contributor, notes="To be corrected.")

@@ -3,7 +3,6 @@ import io
 import itertools
 import json
 import os
-import shutil
 from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass, field
@@ -27,11 +26,10 @@ from app.bulk import COLUMNS
 from app.changes import head_of
 from app.dates import BadDate, parse_edtf
 from app.db import Database
-from app.main import create_app
 from app.settings import Settings
 from app.vocabulary import FORCE, OFFERS, REFUSALS, SUPPORT, Firmness, Scope
 from tests import make
-from tests.conftest import BACKENDS, client, empty
+from tests.conftest import BACKENDS, address, client, on_empty_record
 
 EXAMPLES = int(os.environ.get("TRACKER_FUZZ_EXAMPLES", "0"))
 """Cases for each operation in the long mode; nought asks for the short one."""
@@ -75,16 +73,9 @@ class World:
 
 @pytest.fixture(params=BACKENDS)
 def world(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[World]:
-    if request.param == "sqlite":
-        path = tmp_path_factory.mktemp("fuzz") / "tracker.db"
-        shutil.copy(request.getfixturevalue("migrated"), path)
-        url = f"sqlite:///{path}"
-    else:
-        url = request.getfixturevalue("migrated_postgresql")
-    tracker = create_app(Settings(database_url=url, _env_file=None))
+    url = address(request, request.param, tmp_path_factory.mktemp("fuzz") / "tracker.db")
+    tracker = on_empty_record(Settings(database_url=url, _env_file=None))
     database: Database = tracker.state.database
-    if not database.is_embedded:
-        empty(database)
     with database.writing() as session:
         key = create_key(session, "curator", Scope.CURATE)
     with client(tracker, key) as curator:
