@@ -13,7 +13,7 @@ import sqlalchemy as sa
 from sqlmodel import Session, SQLModel
 
 from app.changes import Change, Head
-from app.db import utc_now
+from app.db import table_of, utc_now
 from app.digests import entry_json, next_digest
 from app.lines import Line, LineEntry, heard_in, line_ids, newest_line_id
 from app.sources import Source
@@ -97,10 +97,10 @@ class Appending:
         for table, rows in self._rows.items():
             if rows:
                 # The order of the tables is ours, and nothing is read back.
-                self._session.execute(sa.inspect(table).local_table.insert(), rows)
+                self._session.execute(table_of(table).insert(), rows)
                 self._rows[table] = []
         if self._left:
-            place: Any = sa.inspect(LineEntry).local_table
+            place = table_of(LineEntry)
             leave = sa.update(place).where(place.c.seq == sa.bindparam("replaced"))
             self._session.execute(leave.values(left_seq=sa.bindparam("left_seq")), self._left)
             self._left = []

@@ -18,6 +18,7 @@ from app.lines import (
     LineKey,
     Lines,
     Relations,
+    by_place,
     entries,
     last_entries,
     moved_lines,
@@ -158,7 +159,7 @@ class Known:
             if each.is_related:
                 self._related.add(each.key)
         for line in self.lines.values():
-            line.sort(key=_place)
+            line.sort(key=by_place)
 
     def advance(self, seq: int) -> None:
         """Move on to entry `seq`, the next one that moves any of these lines."""
@@ -169,11 +170,15 @@ class Known:
         for each in self._later.get(seq, ()):
             line = self.lines.setdefault(each.key, [])
             line.append(each)
-            line.sort(key=_place)
+            line.sort(key=by_place)
+
+    def moved(self, seq: int) -> set[LineKey]:
+        """Return the lines that entry `seq` enters or leaves: see `advance`."""
+        return {each.key for each in (*self._leaving.get(seq, ()), *self._later.get(seq, ()))}
 
     def depending(self, seq: int) -> set[LineKey]:
         """Return the lines whose answer may change with entry `seq`: see `advance`."""
-        moved = {each.key for each in (*self._leaving.get(seq, ()), *self._later.get(seq, ()))}
+        moved = self.moved(seq)
         countries = {country for country, _ in moved}
         return moved | {key for key in self._related if key[0] in countries}
 
@@ -221,18 +226,14 @@ class Known:
         ]
 
 
-def _place(stated: Heard) -> tuple[date, bool, int]:
-    return stated.place
-
-
 def known_record(session: Session, seq: int, countries: Collection[str] | None = None) -> Known:
     """Return the record as known at `seq`, all of it or that of some countries."""
     return known_lines(session, seq, Lines(countries))
 
 
-def known_lines(session: Session, seq: int, lines: Lines, until: date | None = None) -> Known:
-    """Return some lines of the record as known at `seq`, whole or up to the day `until`, inclusive."""
-    heard = entries(session, (seq, seq), lines, until=until)
+def known_lines(session: Session, seq: int, lines: Lines) -> Known:
+    """Return some lines of the record as known at `seq`, whole."""
+    heard = entries(session, (seq, seq), lines)
     return Known(heard, relations_of(session, heard, seq), seq)
 
 

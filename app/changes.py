@@ -14,7 +14,7 @@ from pydantic import Field as Described
 from sqlalchemy.orm import aliased
 from sqlmodel import Field, Session, SQLModel, col, select
 
-from app.db import TextEnum, UTCDateTime, among, utc_now
+from app.db import TextEnum, UTCDateTime, among, table_of, utc_now
 from app.digests import NO_DIGEST
 from app.errors import NotFound, refused
 from app.fields import MAX_SEQ, Instant
@@ -130,14 +130,10 @@ def _head(session: Session, where: sa.ColumnElement[bool]) -> Head:
     return EMPTY if row is None else Head(*row)
 
 
-def _table(model: type[SQLModel]) -> Any:
-    return sa.inspect(model).local_table
-
-
 # Built once, of columns and not of classes: nearly every reading asks it.
-_change, _statement, _source = _table(Change).c, _table(Statement).c, _table(Source).c
-_relation = _table(StatementRelation).c
-_later = _table(Change).alias("later")
+_change, _statement, _source = table_of(Change).c, table_of(Statement).c, table_of(Source).c
+_relation = table_of(StatementRelation).c
+_later = table_of(Change).alias("later")
 _STATED = (
     sa.select(
         *_statement,
@@ -148,8 +144,8 @@ _STATED = (
         _source.url.label("source_url"),
         _source.published_on.label("source_published_on"),
     )
-    .join(_table(Change), _change.seq == _statement.seq)
-    .join(_table(Source), _source.id == _statement.source_id)
+    .join(table_of(Change), _change.seq == _statement.seq)
+    .join(table_of(Source), _source.id == _statement.source_id)
     .outerjoin(_later, _later.c.replaces == _statement.seq)
     .order_by(_statement.seq)
 )
@@ -174,7 +170,7 @@ def stated_by(
         query = query.where(in_countries)
         related = related.where(_relation.seq.in_(sa.select(_statement.seq).where(in_countries)))
     if where:
-        chosen = sa.select(_statement.seq).join(_table(Change), _change.seq == _statement.seq)
+        chosen = sa.select(_statement.seq).join(table_of(Change), _change.seq == _statement.seq)
         related = related.where(_relation.seq.in_(chosen.where(*where)))
     relations: dict[int, list[Any]] = {}
     for relation in session.execute(related):

@@ -217,7 +217,7 @@ def diff_days(
         ends = {
             key: step
             for key, each in steps.items()
-            if (step := net(each, known.held(key, first), known.held(key, last)))
+            if each and (step := net(each, known.held(key, first), known.held(key, last)))
         }
         viewer.load(_shown(ends.values()))
         for key, step in ends.items():

@@ -9,12 +9,13 @@ from collections.abc import Collection, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from datetime import date
 from itertools import pairwise
+from operator import attrgetter
 from typing import Any, NamedTuple
 
 import sqlalchemy as sa
 from sqlmodel import Field, Session, SQLModel
 
-from app.db import TextEnum, among
+from app.db import TextEnum, among, table_of
 from app.statements import StatementRelation, meaning_of
 from app.vocabulary import Component, Firmness, Kind, Relation, Voice
 
@@ -76,12 +77,9 @@ class LineEntry(SQLModel, table=True):
     )
 
 
-_line: Any = sa.inspect(Line).local_table.c
-_entry: Any = sa.inspect(LineEntry).local_table.c
-_looked: Any = sa.inspect(LineEntry).local_table.alias("looked")
-_found: Any = sa.inspect(LineEntry).local_table.alias("found")
-_relation: Any = sa.inspect(StatementRelation).local_table.c
-"""Columns, and not the classes: what is asked at every reading has to be built quickly."""
+_lines, _entries = table_of(Line), table_of(LineEntry)
+_line, _entry, _relation = _lines.c, _entries.c, table_of(StatementRelation).c
+_looked, _found = _entries.alias("looked"), _entries.alias("found")
 
 
 class Heard(NamedTuple):
@@ -122,6 +120,10 @@ class Heard(NamedTuple):
     def is_live(self, seq: int) -> bool:
         """Tell whether it was recorded by `seq` and neither corrected nor retracted by then."""
         return self.seq <= seq and (self.left_seq is None or self.left_seq > seq)
+
+
+by_place = attrgetter("place")
+"""What the entries of a line are sorted by."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -188,7 +190,7 @@ _LINE: tuple[Any, ...] = tuple(
     sa.type_coerce(each, sa.String) for each in (_line.country_code, _line.component, _line.voice)
 )
 _IN_LINE: tuple[Any, ...] = tuple(_entry[name] for name in Heard._fields[len(_LINE) :])
-_JOINED = sa.join(sa.inspect(LineEntry).local_table, sa.inspect(Line).local_table, _line.id == _entry.line_id)
+_JOINED = sa.join(_entries, _lines, _line.id == _entry.line_id)
 
 
 def _recorded(entry: Any, first: Any, last: Any) -> sa.ColumnElement[bool]:
@@ -260,7 +262,7 @@ def last_entries(
             if values[_SEQ] is not None:
                 by_line.setdefault(line_id, []).append(Heard._make(values))
         for line_id, heard in by_line.items():
-            heard.sort(key=_place, reverse=True)
+            heard.sort(key=by_place, reverse=True)
             first = (reach or {}).get(heard[0].key, date.max)
             if most is None or len(heard) < most or _is_enough(heard, first):
                 found += heard
@@ -275,10 +277,6 @@ def last_entries(
 _SEQ = Heard._fields.index("seq")
 
 
-def _place(heard: Heard) -> tuple[date, bool, int]:
-    return heard.place
-
-
 def _last(session: Session, lines: Lines, ids: Collection[int] | None, most: int | None) -> Any:
     """Return the query of the last `most` entries of each line, in no particular order."""
     seq, day = sa.bindparam("seq", type_=sa.BigInteger), sa.bindparam("day", type_=sa.Date)
@@ -288,22 +286,21 @@ def _last(session: Session, lines: Lines, ids: Collection[int] | None, most: int
         .where(_recorded(_looked.c, seq, seq))
         .order_by(_looked.c.effective_on.desc(), _looked.c.is_withdrawal.desc(), _looked.c.chain.desc())
         .limit(most)
-        .correlate(sa.inspect(Line).local_table)
+        .correlate(_lines)
     )
     wanted = [_line.voice != Voice.REPORT, lines.condition()]
     if ids is not None:
         wanted.append(among(_line.id, ids))
-    lines_table = sa.inspect(Line).local_table
     if session.get_bind().dialect.name == "postgresql":
         # A subquery per line, in which PostgreSQL seeks; as `IN` it would read all of the line.
         each: Any = last.lateral()
-        source = sa.join(lines_table, each, sa.true())
+        source = sa.join(_lines, each, sa.true())
     else:
         each = _found
         in_line = sa.and_(each.c.line_id == _line.id, each.c.seq.in_(last.with_only_columns(_looked.c.seq)))
         # An outer join, so that SQLite goes from the lines to their entries and not the other way
         # round. No order is asked for, or it would walk whole lines for the sake of that.
-        source = sa.outerjoin(lines_table, each, in_line)
+        source = sa.outerjoin(_lines, each, in_line)
     columns = [each.c[name] for name in Heard._fields[len(_LINE) :]]
     return sa.select(_line.id, *_LINE, *columns).select_from(source).where(*wanted)
 
@@ -331,7 +328,7 @@ def report_counts(session: Session, seq: int, day: date, lines: Lines = EVERY) -
         sa.select(sa.func.count())
         .where(_entry.line_id == _line.id, _entry.effective_on <= day)
         .where(_recorded(_entry, seq, seq))
-        .correlate(sa.inspect(Line).local_table)
+        .correlate(_lines)
         .scalar_subquery()
     )
     query = sa.select(*_LINE[:2], count).where(_line.voice == Voice.REPORT, lines.condition())
@@ -343,7 +340,7 @@ def tracked_countries(session: Session, seq: int) -> set[str]:
     live = (
         sa.select(sa.literal(1))
         .where(_entry.line_id == _line.id, _recorded(_entry, seq, seq))
-        .correlate(sa.inspect(Line).local_table)
+        .correlate(_lines)
     )
     return set(session.scalars(sa.select(_line.country_code).where(sa.exists(live)).distinct()))
 
@@ -366,9 +363,7 @@ def moved_lines(session: Session, after: int, until: int, countries: Collection[
 def related_lines(session: Session, countries: Collection[str]) -> set[LineKey]:
     """Return the lines of `countries` in which anything repeats or clarifies another statement."""
     any_related = (
-        sa.select(sa.literal(1))
-        .where(_entry.line_id == _line.id, _entry.is_related)
-        .correlate(sa.inspect(Line).local_table)
+        sa.select(sa.literal(1)).where(_entry.line_id == _line.id, _entry.is_related).correlate(_lines)
     )
     query = sa.select(*_LINE[:2]).where(Lines(countries).condition(), sa.exists(any_related)).distinct()
     return {(country, component) for country, component in session.execute(query)}

@@ -28,7 +28,6 @@ from app.drafts import corrected, draft_of, refuse_duplicate, source_faults
 from app.errors import Forbidden, NotLive, invalid, refused
 from app.fields import Text
 from app.intake import Intake, intake
-from app.lines import moved_lines
 from app.positions import PositionView
 from app.sources import NewSource, Source, SourceBrief, find_source
 from app.statements import (
@@ -242,12 +241,12 @@ def _answer(session: Session, viewer: Viewer, before: Head, after: Head) -> Reco
     assert after.recorded_at is not None
     span, today = (before.seq, after.seq), after.recorded_at.date()
     first, last = known_between(session, span, None)
-    touched = moved_lines(session, *span, None)
     diff = diff_knowledge(
         first, last, {after.seq: change.action}, viewer, span, today, Mode.NET, PositionFilter()
     )
+    touched = sorted(last.moved(after.seq))
     return Recorded(
         change=change_views(session, [change], after.seq)[0],
-        positions=[view for key in sorted(touched) if (view := viewer.position(last, key, today))],
+        positions=[view for key in touched if (view := viewer.position(last, key, today))],
         diff=diff,
     )

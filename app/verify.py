@@ -20,7 +20,7 @@ from sqlmodel import Session, col
 
 from app.changes import Change
 from app.dates import BadDate, Edtf, parse_edtf
-from app.db import canonical_json
+from app.db import canonical_json, table_of
 from app.digests import NO_DIGEST, SOURCE_FIELDS, entry_json, next_digest
 from app.fields import canonical_url
 from app.lines import Line, LineEntry, heard_in
@@ -140,8 +140,7 @@ _shapes: list[Any] = [namedtuple("_Part", names) for names in (*_PARTS, _RELATIO
 def _stretches(session: Session) -> Iterator[list[_Stored]]:
     """Yield the entries in order, a stretch at a time, with flat memory."""
     change, statement, source, relation, place, line = (
-        sa.inspect(each).local_table
-        for each in (Change, Statement, Source, StatementRelation, LineEntry, Line)
+        table_of(each) for each in (Change, Statement, Source, StatementRelation, LineEntry, Line)
     )
     replaced, old, target = change.alias(), statement.alias(), change.alias()
     entries = (
