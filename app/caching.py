@@ -139,15 +139,16 @@ class Cache:
     def _keep(self, key: Key, state: bytes, scope: Scope, start: Message, body: bytes) -> None:
         headers: dict[bytes, bytes] = dict(start["headers"])
         control = headers.get(b"cache-control", b"")
+        route = scope.get(ROUTE, "none")  # whatever stands in between may have passed on a copy
         kept = Kept(
             state=None if b"immutable" in control else state,
             day=utc_now().toordinal(),
             etag=headers[b"etag"],
             headers=[pair for pair in start["headers"] if pair[0] != b"x-request-id"],
             body=body if start["status"] == 200 else None,
-            route=scope[ROUTE],
-            answered=REQUESTS.labels("GET", scope[ROUTE], "200"),
-            seconds=REQUEST_SECONDS.labels("GET", scope[ROUTE]),
+            route=route,
+            answered=REQUESTS.labels("GET", route, "200"),
+            seconds=REQUEST_SECONDS.labels("GET", route),
         )
         if kept.size > self._limit * LARGEST:
             return
