@@ -11,8 +11,8 @@ import httpx
 
 from tests.bench.load import latencies, measure, request
 from tests.bench.questions import GROWING, WAYS, Question, World, answered
-from tests.bench.reads import FEW, KEEPS_NOTHING, world
-from tests.bench.records import Records
+from tests.bench.reads import FEW, KEEPS_NOTHING
+from tests.bench.records import Records, world
 from tests.bench.serving import SERVE, Rounds, Server, say, started
 from tests.bench.tables import median, ratio, short, table
 
@@ -67,7 +67,7 @@ def measure_growth(
                     variables=KEEPS_NOTHING,
                 )
             )
-            grown.append(Grown(world(server.address, size), server))
+            grown.append(Grown(world(url, size), server))
         for number in range(rounds):
             for question in GROWING:
                 say(f"growth, round {number + 1} of {rounds}: {question.name}")

@@ -21,7 +21,7 @@ from tests.bench.questions import (
     answered,
     check_same,
 )
-from tests.bench.records import Records
+from tests.bench.records import Records, world
 from tests.bench.serving import BARE, SERVE, Rounds, Server, resident, say, started
 from tests.bench.tables import median, ratio, short, table
 
@@ -72,18 +72,6 @@ def paths(server: Server, question: Question, ways: Sequence[Parameters]) -> lis
         asked = (datasette.path(question, each) for each in ways)
         return [each for each in asked if each is not None]
     return [question.path(each) for each in ways]
-
-
-def world(address: str, size: int) -> World:
-    """Return what there is to be asked of a record; the country that says most comes first."""
-    with httpx.Client(base_url=address, timeout=300) as client:
-        tracked = client.get("/v1/countries?tracked=true&limit=1000").raise_for_status().json()["items"]
-        codes = [each["code"] for each in tracked]
-        counts = {
-            code: client.get(f"/v1/changes?country={code}&limit=1").json()["meta"].get("total", 0)
-            for code in codes
-        }
-    return World(size, sorted(codes, key=lambda code: (-counts[code], code)))
 
 
 def prepared(server: Server, asking: World, folder: Path, count: int) -> list[Asked]:
@@ -153,7 +141,7 @@ def measure_reads(
 
         hot, cold = ours("hot"), ours("cold", **KEEPS_NOTHING)
         idle = resident(hot.processes[:1])
-        asked = prepared(cold, world(cold.address, size), answers, ways)
+        asked = prepared(cold, world(url, size), answers, ways)
         bare = stack.enter_context(started("bare", BARE, scratch, variables={"BENCH_ANSWERS": str(answers)}))
         others = [bare]
         program = datasette.installed(records.folder) if with_datasette and records.is_embedded else None

@@ -19,6 +19,7 @@ from sqlalchemy.engine import URL
 from app.db import Database
 from app.settings import Settings
 from tests.bench.history import make_history
+from tests.bench.questions import World
 from tests.bench.serving import say
 
 
@@ -141,6 +142,13 @@ def connect(url: str) -> Any:
         return connection
     plain = address.set(drivername="postgresql").render_as_string(hide_password=False)
     return psycopg.connect(plain, autocommit=True)
+
+
+def world(url: str, size: int) -> World:
+    """Return what there is to be asked of a record; the country that says most comes first."""
+    counted = "SELECT country_code FROM statement GROUP BY country_code ORDER BY count(*) DESC, country_code"
+    with closing(connect(url)) as connection:
+        return World(size, [code for (code,) in connection.execute(counted).fetchall()])
 
 
 def copy_file(old: Path, new: Path) -> None:

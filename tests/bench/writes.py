@@ -14,8 +14,7 @@ from app.vocabulary import Scope
 from tests import make
 from tests.bench.history import ENDED
 from tests.bench.load import measure, request
-from tests.bench.reads import world
-from tests.bench.records import Records, open_database
+from tests.bench.records import Records, open_database, world
 from tests.bench.serving import BARE, SERVE, Rounds, Server, say, started
 from tests.bench.tables import median, ratio, table
 
@@ -76,7 +75,7 @@ def measure_writes(records: Records, size: int, *, rounds: int, seconds: int) ->
                 variables=UNHINDERED,
             )
         )
-        stating = Stating(list(world(ours.address, size).countries), key)
+        stating = Stating(list(world(url, size).countries), key)
         _keep_answer(ours, stating, scratch)
         bare = stack.enter_context(started("bare", BARE, scratch, variables={"BENCH_ANSWERS": str(scratch)}))
         found: dict[tuple[int, str], Rounds] = {}
