@@ -25,12 +25,14 @@ from tests.bench.starting import measure_starts
 from tests.bench.writes import measure_writes
 
 PARTS = ("reads", "growth", "writes", "bulk", "start")
+TAKEN = ("bare", "hot", "cold", "datasette")
+"""Names of servers that the bench starts itself."""
 
 
 def _named(text: str) -> tuple[str, str]:
     name, _, url = text.partition("=")
-    if not name or not url.startswith("http://"):
-        raise argparse.ArgumentTypeError("give NAME=http://HOST:PORT")
+    if not name or name in TAKEN or not url.startswith("http://"):
+        raise argparse.ArgumentTypeError("give NAME=http://HOST:PORT, with a name of its own")
     return name, url
 
 
