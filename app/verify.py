@@ -129,8 +129,8 @@ _STATEMENT = tuple(Statement.model_fields)
 _SOURCE = (*SOURCE_FIELDS, "canonical_url", "known_from_seq")
 _REPLACED = ("seq", "chain", "stated_on", "effective_on")
 _PLACE = tuple(name for name in LineEntry.model_fields if name not in ("line_id", "seq"))
-_IN_LINE = ("country", "component", "voice", *_PLACE, "really_left")
-_PLACED = ("country", "component", "voice", *(name for name in _PLACE if name != "left_seq"))
+_IN_LINE = ("country", "component", *_PLACE, "really_left")
+_PLACED = ("country", "component", *(name for name in _PLACE if name != "left_seq"))
 _RELATION = ("target_seq", "relation", "target_chain", "real_chain")
 _PARTS = (_CHANGE, _STATEMENT, _SOURCE, _REPLACED)
 _shapes: list[Any] = [namedtuple("_Part", names) for names in (*_PARTS, _RELATION, _IN_LINE)]
@@ -166,7 +166,7 @@ def _stretches(session: Session) -> Iterator[list[_Stored]]:
     places = (
         sa.select(
             place.c.seq,
-            *_unread(line, ("country_code", "component", "voice")),
+            *_unread(line, ("country_code", "component")),
             *_unread(place, _PLACE),
             leaving.c.seq,
         )

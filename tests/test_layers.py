@@ -9,9 +9,8 @@ APP = ROOT / "app"
 
 ORDER = (
     *("settings", "errors", "metrics", "logs", "beacon", "db", "strict_json"),
-    *("vocabulary", "dates", "fields", "countries", "sources", "statements", "lines"),
-    *("digests", "changes", "appending", "intake"),
-    "positions",
+    *("items", "vocabulary", "dates", "fields", "countries", "sources", "statements", "lines"),
+    *("positions", "standings", "digests", "changes", "appending", "intake", "deriving"),
     *(
         "as_of",
         "diff",
