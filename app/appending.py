@@ -3,7 +3,7 @@
 Whoever appends holds the write lock, so `seq` has no gaps and commits in its own order.
 """
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from types import SimpleNamespace
@@ -16,16 +16,9 @@ from app.changes import Change, Head
 from app.db import table_of, utc_now
 from app.digests import entry_json, next_digest
 from app.lines import Line, LineEntry, heard_in, line_ids, newest_line_id
-from app.sources import Source, SourceBrief
+from app.sources import Source
 from app.standings import record_standings
-from app.statements import (
-    Stated,
-    Statement,
-    StatementJSON,
-    StatementRelation,
-    pieces_of,
-    statement_view,
-)
+from app.statements import Statement, StatementJSON, StatementRelation, pieces_from
 from app.vocabulary import Component
 
 ORDER: tuple[type[SQLModel], ...] = (
@@ -60,20 +53,6 @@ def next_instant(head: Head) -> datetime:
     if head.recorded_at is None:
         return now
     return max(now, head.recorded_at + timedelta(microseconds=1))
-
-
-def json_row(statement: Any, source: Any, relations: Iterable[Any]) -> dict[str, Any]:
-    """Return the columns of `StatementJSON` for what has those of the tables that it is of."""
-    brief = SourceBrief.model_construct(
-        id=source.id,
-        title=source.title,
-        publisher=source.publisher,
-        url=source.url,
-        published_on=source.published_on,
-    )
-    related = tuple(sorted(relations, key=lambda each: (each.target_seq, each.relation)))
-    whole = Stated(statement.seq, 0, None, statement, brief, related)
-    return {"seq": statement.seq, **pieces_of(statement_view(whole))._asdict()}
 
 
 class Appending:
@@ -114,7 +93,9 @@ class Appending:
         if draft is not None and statement is not None:
             self._rows[Statement].append(vars(statement))
             self._rows[StatementRelation] += map(vars, relations)
-            self._rows[StatementJSON].append(json_row(statement, draft.source, relations))
+            self._rows[StatementJSON].append(
+                {"seq": statement.seq, **pieces_from(statement, draft.source, relations)._asdict()}
+            )
             self._enter_lines(statement, draft.components, change.chain, relations)
         self.head = Head(change.seq, change.recorded_at, change.digest)
         return self.head

@@ -6,12 +6,11 @@ from typing import Any
 import sqlalchemy as sa
 from sqlmodel import Session, SQLModel, col
 
-from app.appending import json_row
 from app.changes import head_of, stated_by
 from app.db import table_of
 from app.lines import Line, LineEntry, heard_in
 from app.standings import Standing, record_every_standing
-from app.statements import Statement, StatementJSON, components_of
+from app.statements import Statement, StatementJSON, components_of, pieces_from
 
 DERIVED: tuple[type[SQLModel], ...] = (Standing, LineEntry, Line, StatementJSON)
 """The tables that hold nothing but what follows, each ahead of those that it refers to."""
@@ -33,7 +32,9 @@ def derive_everything(session: Session, progress: Callable[[int], object] = lamb
         rows: dict[type[SQLModel], list[dict[str, Any]]] = {StatementJSON: [], Line: [], LineEntry: []}
         stretch = col(Statement.seq).between(after + 1, min(after + STRETCH, head))
         for stated in stated_by(session, head, None, stretch):
-            rows[StatementJSON].append(json_row(stated.row, stated.source, stated.relations))
+            rows[StatementJSON].append(
+                {"seq": stated.seq, **pieces_from(stated.row, stated.source, stated.relations)._asdict()}
+            )
             for heard in heard_in(stated.row, components_of(stated.row), stated.chain, stated.relations):
                 if heard.key not in ids:
                     ids[heard.key] = len(ids) + 1

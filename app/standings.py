@@ -454,12 +454,8 @@ def stands_of(
     *,
     after: date | None = None,
     until: date | None = None,
-    steps: bool = False,
 ) -> dict[LineKey, list[Stand]]:
-    """Return all that `lines` answer from days later than `after` and up to `until` on, in order.
-
-    Where `steps`, only those that are steps.
-    """
+    """Return all that `lines` answer from days later than `after` and up to `until` on, in order."""
     query = sa.select(*_KEY, *_COLUMNS).select_from(
         sa.join(_standing, _line, _line.c.id == _standing.c.line_id)
     )
@@ -468,8 +464,6 @@ def stands_of(
         query = query.where(_standing.c.holds_from > after)
     if until is not None:
         query = query.where(_standing.c.holds_from <= until)
-    if steps:
-        query = query.where(_standing.c.step.is_not(None))
     found: dict[LineKey, list[Stand]] = {}
     for row in session.execute(query, {"seq": seq}):
         found.setdefault((row[0], row[1]), []).append(Stand._make(row[2:]))

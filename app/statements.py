@@ -4,10 +4,12 @@ Rows are never changed, database triggers see to it; a correction is a new state
 """
 
 import hashlib
+from collections.abc import Iterable
 from dataclasses import dataclass
 from datetime import date
 from functools import lru_cache
 from itertools import pairwise
+from operator import attrgetter
 from typing import Annotated, Any, NamedTuple
 
 import sqlalchemy as sa
@@ -178,7 +180,7 @@ _PARTS = tuple(
 
 def pieces_of(view: StatementView) -> Pieces:
     """Return the JSON of a statement in pieces."""
-    return Pieces(*(view.model_dump_json(include=part)[1:-1] for part in _PARTS))
+    return Pieces(*(view.model_dump_json(include=part, warnings=False)[1:-1] for part in _PARTS))
 
 
 class StatementJSON(SQLModel, table=True):
@@ -310,6 +312,16 @@ def statement_view(stated: Stated) -> StatementView:
         notes=row.notes,
         source=stated.source,
     )
+
+
+def pieces_from(row: Any, source: Any, relations: Iterable[Any]) -> Pieces:
+    """Return the JSON of a statement in pieces.
+
+    Takes what has the columns of `Statement`, of `Source` and of `StatementRelation`.
+    """
+    brief = SourceBrief.model_construct(**{name: getattr(source, name) for name in SourceBrief.model_fields})
+    related = tuple(sorted(relations, key=attrgetter("target_seq", "relation")))
+    return pieces_of(statement_view(Stated(row.seq, 0, None, row, brief, related)))
 
 
 class NewCondition(BaseModel):

@@ -25,6 +25,7 @@ from app.dates import parse_edtf
 from app.db import Database
 from app.fields import canonical_url
 from app.settings import Settings
+from app.standings import record_every_standing
 from app.statements import search_text_of
 from app.vocabulary import (
     FORCE,
@@ -265,6 +266,8 @@ def make_history(database: Database, size: int, *, seed: int = 1) -> Head:
             history.next_entries(entering, count)
             entering.insert()
         head, done = entering.head, done + count
+    with database.writing() as session:
+        record_every_standing(session, head.seq)
     return head
 
 
