@@ -133,7 +133,7 @@ class Viewer:
 
     def load(self, seqs: Iterable[int]) -> None:
         """Read the statements of these entries at once: they are about to be shown."""
-        wanted = set(seqs) - self._read.keys()
+        wanted = {seq for seq in seqs if seq not in self._read}
         if wanted:
             self._read |= pieces_by_seq(self.session, wanted)
 
