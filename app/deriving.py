@@ -8,8 +8,8 @@ from sqlmodel import Session, SQLModel, col
 
 from app.changes import head_of, stated_by
 from app.db import table_of
-from app.lines import Line, LineEntry, heard_in
-from app.standings import Standing, record_every_standing
+from app.lines import Line, LineEntry, Lines, entries, heard_in, relations_of
+from app.standings import Derived, Replay, Standing, derived, ids_of, insert
 from app.statements import Statement, StatementJSON, components_of, pieces_from
 
 DERIVED: tuple[type[SQLModel], ...] = (Standing, LineEntry, Line, StatementJSON)
@@ -46,4 +46,17 @@ def derive_everything(session: Session, progress: Callable[[int], object] = lamb
             if found:
                 session.execute(table_of(table).insert(), found)
         progress(len(rows[StatementJSON]))
-    record_every_standing(session, head)
+    derive_standings(session, head)
+
+
+def derive_standings(session: Session, until: int) -> None:
+    """Fill the table of standings, which is empty, with what follows from the entries up to `until`."""
+    for country in session.scalars(sa.select(col(Line.country_code)).distinct()).all():
+        insert(session, standings_of(session, country, until))
+
+
+def standings_of(session: Session, country: str, until: int) -> Derived:
+    """Return all that follows from the entries up to `until` for the lines of a country."""
+    heard = entries(session, (0, until), Lines({country}))
+    found = Replay(heard, relations_of(session, heard, until), 0)
+    return derived(found, ids_of(session, {country}))

@@ -351,8 +351,8 @@ def _refuse_to_end_offers(taken: Intake, draft: Draft, left: Stated | None) -> N
     ended = []
     for component, new in zip(draft.components, entering, strict=True):
         line = sorted((each for each in standing if each.key == new.key), key=by_place)
-        offered = line_state(line, now, day).offers(statement.voice)
-        if offered - line_state(sorted([*line, new], key=by_place), then, day).offers(statement.voice):
+        offered = line_state(line, now).offers(statement.voice)
+        if offered - line_state(sorted([*line, new], key=by_place), then).offers(statement.voice):
             ended.append(component)
     if ended:
         listed = ", ".join(f'"{component}"' for component in draft.components)

@@ -202,19 +202,15 @@ def entries(
     seqs: tuple[int, int],
     lines: Lines = EVERY,
     *,
-    after: date | None = None,
     until: date | None = None,
 ) -> list[Heard]:
     """Return what stands in `lines` and was live at any seq from the first of `seqs` to the last.
 
-    `after` and `until` narrow it to statements effective later than the one day and up to the
-    other. In no particular order.
+    `until` narrows it to statements effective by that day. In no particular order.
     """
     query = (
         sa.select(*_LINE, *_IN_LINE).select_from(_JOINED).where(_recorded(_entry, *seqs), lines.condition())
     )
-    if after is not None:
-        query = query.where(_entry.effective_on > after)
     if until is not None:
         query = query.where(_entry.effective_on <= until)
     return [Heard._make(row) for row in session.execute(query)]

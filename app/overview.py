@@ -112,7 +112,7 @@ def calendar(steps: Mapping[LineKey, Iterable[Stand]], first: date | None) -> Ca
     for key, stands in steps.items():
         before: str | None = None
         for stand in stands:
-            rung = stand.firmness
+            rung = stand.content and stand.content.split(" ", 2)[1]
             if stand.step == CHANGED:
                 rungs = moved.setdefault(key[1], {}).setdefault(stand.holds_from, Counter())
                 rungs.subtract([before] if before else [])

@@ -173,15 +173,10 @@ class LineState:
         return LineState(marks, replace(self.government), replace(self.head_of_state), self.reports)
 
 
-def line_state(line: Iterable[Heard], marks: Marks, day: date) -> LineState:
-    """Return a line as it stands on `day`, statements effective on it included.
-
-    `line` is in the order of `Heard.place`.
-    """
+def line_state(line: Iterable[Heard], marks: Marks) -> LineState:
+    """Return a line as it stands when all of `line`, in the order of `Heard.place`, is heard."""
     state = LineState(marks)
     for stated in line:
-        if stated.effective_on > day:
-            break
         state.hear(stated)
     return state
 

@@ -88,11 +88,6 @@ class Stand(NamedTuple):
         return None if self.content is None else self.content.rpartition(" ")[2]
 
     @property
-    def firmness(self) -> str | None:
-        """How firm what is held is."""
-        return None if self.content is None else self.content.split(" ", 2)[1]
-
-    @property
     def shown_seqs(self) -> list[int]:
         """Entries of which anything is shown."""
         return [] if self.shown_seq is None else [self.shown_seq, *self.side_seqs]
@@ -243,7 +238,7 @@ class Replay:
             log = self._logs.setdefault(each.key, _Log())
             if each.is_live(seq):
                 log.live.append(each)
-            elif each.seq > seq:
+            else:
                 self._entering.setdefault(each.seq, []).append(each)
             if each.left_seq is not None and each.left_seq > seq:
                 self._leaving.setdefault(each.left_seq, []).append(each)
@@ -343,14 +338,12 @@ class Derived(NamedTuple):
     opened: list[dict[str, Any]]
 
 
-def derived(found: Replay, until: int, ids: Mapping[LineKey, int]) -> Derived:
-    """Play a replay up to entry `until`, and return what follows for the table `Standing`."""
+def derived(found: Replay, ids: Mapping[LineKey, int]) -> Derived:
+    """Play a replay to its end, and return what follows for the table `Standing`; `ids` are those of the lines."""
     closed: list[dict[str, Any]] = []
     opened: list[dict[str, Any]] = []
     live: dict[tuple[int, date], dict[str, Any]] = {}
     for seq in found.seqs:
-        if seq > until:
-            break
         for key, gone, new in found.advance(seq):
             line_id = ids[key]
             for stand in gone:
@@ -370,29 +363,18 @@ def record_standings(session: Session, after: int, until: int) -> None:
     """Record what follows from the entries above `after` and up to `until`, under the write lock."""
     found = replay(session, after, until)
     countries = {country for country, _ in found.keys}
-    _insert(session, derived(found, until, _ids(session, countries)))
+    insert(session, derived(found, ids_of(session, countries)))
 
 
-def record_every_standing(session: Session, until: int) -> None:
-    """Record what follows from the whole record, of which nothing is recorded yet."""
-    for country in session.scalars(sa.select(_line.c.country_code).distinct()).all():
-        _insert(session, standings_of(session, country, until))
-
-
-def standings_of(session: Session, country: str, until: int) -> Derived:
-    """Return all that follows from the entries up to `until` for the lines of a country."""
-    heard = entries(session, (0, until), Lines({country}))
-    found = Replay(heard, relations_of(session, heard, until), 0)
-    return derived(found, until, _ids(session, {country}))
-
-
-def _ids(session: Session, countries: Collection[str]) -> dict[LineKey, int]:
+def ids_of(session: Session, countries: Collection[str]) -> dict[LineKey, int]:
+    """Return the ids of the lines of some countries."""
     component = sa.type_coerce(_line.c.component, sa.String)
     query = sa.select(_line.c.country_code, component, _line.c.id).where(_line.c.country_code.in_(countries))
     return {(country, found): line_id for country, found, line_id in session.execute(query)}
 
 
-def _insert(session: Session, rows: Derived) -> None:
+def insert(session: Session, rows: Derived) -> None:
+    """Put what follows into the database."""
     if rows.closed:
         session.execute(_CLOSE, rows.closed)
     if rows.opened:

@@ -21,11 +21,12 @@ from sqlmodel import Session, col
 from app.changes import Change
 from app.dates import BadDate, Edtf, parse_edtf
 from app.db import canonical_json, table_of
+from app.deriving import standings_of
 from app.digests import NO_DIGEST, SOURCE_FIELDS, entry_json, next_digest
 from app.fields import canonical_url
 from app.lines import Line, LineEntry, heard_in
 from app.sources import Source
-from app.standings import Standing, standings_of
+from app.standings import Standing
 from app.statements import (
     Pieces,
     Statement,

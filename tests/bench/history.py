@@ -23,9 +23,9 @@ from app.changes import Head, head_of
 from app.countries import Country
 from app.dates import parse_edtf
 from app.db import Database
+from app.deriving import derive_standings
 from app.fields import canonical_url
 from app.settings import Settings
-from app.standings import record_every_standing
 from app.statements import search_text_of
 from app.vocabulary import (
     FORCE,
@@ -267,7 +267,7 @@ def make_history(database: Database, size: int, *, seed: int = 1) -> Head:
             entering.insert()
         head, done = entering.head, done + count
     with database.writing() as session:
-        record_every_standing(session, head.seq)
+        derive_standings(session, head.seq)
     return head
 
 
