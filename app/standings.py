@@ -339,7 +339,7 @@ class Derived(NamedTuple):
 
 
 def derived(found: Replay, ids: Mapping[LineKey, int]) -> Derived:
-    """Play a replay to its end, and return what follows for the table `Standing`; `ids` are those of the lines."""
+    """Play a replay to its end, and return what follows for `Standing`; `ids` are those of its lines."""
     closed: list[dict[str, Any]] = []
     opened: list[dict[str, Any]] = []
     live: dict[tuple[int, date], dict[str, Any]] = {}
