@@ -17,10 +17,14 @@ from app.db import table_of, utc_now
 from app.digests import entry_json, next_digest
 from app.lines import Line, LineEntry, heard_in, line_ids, newest_line_id
 from app.sources import Source
-from app.statements import Statement, StatementRelation
+from app.standings import record_standings
+from app.statements import Statement, StatementJSON, StatementRelation, pieces_from
 from app.vocabulary import Component
 
-ORDER: tuple[type[SQLModel], ...] = (Source, Change, Statement, StatementRelation, Line, LineEntry)
+ORDER: tuple[type[SQLModel], ...] = (
+    *(Source, Change, Statement, StatementRelation, StatementJSON),
+    *(Line, LineEntry),
+)
 """The tables that entries fill, each after those that it refers to."""
 
 
@@ -58,9 +62,10 @@ class Appending:
         self.head = head
         """The head that the record has once everything is inserted."""
         self._session = session
+        self._derived = head.seq
         self._rows: dict[type[SQLModel], list[Mapping[str, Any]]] = {table: [] for table in ORDER}
         self._left: list[dict[str, int]] = []
-        self._lines: dict[tuple[str, str], dict[str, int]] = {}
+        self._lines: dict[str, dict[str, int]] = {}
         self._newest_line: int | None = None
 
     def add_source(self, source: Values) -> None:
@@ -88,6 +93,9 @@ class Appending:
         if draft is not None and statement is not None:
             self._rows[Statement].append(vars(statement))
             self._rows[StatementRelation] += map(vars, relations)
+            self._rows[StatementJSON].append(
+                {"seq": statement.seq, **pieces_from(statement, draft.source, relations)._asdict()}
+            )
             self._enter_lines(statement, draft.components, change.chain, relations)
         self.head = Head(change.seq, change.recorded_at, change.digest)
         return self.head
@@ -105,23 +113,29 @@ class Appending:
             self._session.execute(leave.values(left_seq=sa.bindparam("left_seq")), self._left)
             self._left = []
 
+    def derive(self) -> None:
+        """Insert what was added, and what follows from it since the last time."""
+        self.insert()
+        if self.head.seq > self._derived:
+            record_standings(self._session, self._derived, self.head.seq)
+            self._derived = self.head.seq
+
     def _enter_lines(
         self, statement: Values, components: Sequence[Component], chain: int, relations: Sequence[Values]
     ) -> None:
         """Give a statement its places in its lines; a line that is new is made."""
         for heard in heard_in(statement, components, chain, relations):
-            ids = self._known_lines(heard.country, heard.voice)
+            ids = self._known_lines(heard.country)
             if heard.component not in ids:
                 ids[heard.component] = self._next_line()
-                line = {"country_code": heard.country, "voice": heard.voice, "component": heard.component}
+                line = {"country_code": heard.country, "component": heard.component}
                 self._rows[Line].append(line | {"id": ids[heard.component]})
             self._rows[LineEntry].append({"line_id": ids[heard.component]} | heard.in_line())
 
-    def _known_lines(self, country: str, voice: str) -> dict[str, int]:
-        key = (country, voice)
-        if key not in self._lines:
-            self._lines[key] = line_ids(self._session, country, voice)
-        return self._lines[key]
+    def _known_lines(self, country: str) -> dict[str, int]:
+        if country not in self._lines:
+            self._lines[country] = line_ids(self._session, country)
+        return self._lines[country]
 
     def _next_line(self) -> int:
         if self._newest_line is None:
@@ -134,5 +148,5 @@ def append(session: Session, head: Head, change: Values, draft: Draft | None) ->
     """Add one entry after `head`, at once; return the new head (see `Appending.append`)."""
     entering = Appending(session, head)
     entering.append(change, draft)
-    entering.insert()
+    entering.derive()
     return entering.head

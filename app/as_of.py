@@ -1,42 +1,24 @@
 """The coalition as it stood on a day, as known at a moment of our knowledge."""
 
-from collections.abc import Collection, Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import date, timedelta
 from enum import StrEnum
+from functools import lru_cache
 from operator import itemgetter
 from typing import Any
 
 from pydantic import Field as Described
+from pydantic_core import to_json
 from sqlmodel import Session
 
-from app.changes import Head, stated_by
+from app.changes import Head, pieces_by_seq
 from app.countries import CountryFacts, country_names
-from app.db import among
-from app.lines import (
-    Heard,
-    LineKey,
-    Lines,
-    Relations,
-    by_place,
-    entries,
-    last_entries,
-    moved_lines,
-    possible_entries,
-    related_lines,
-    relations_of,
-    report_counts,
-)
-from app.positions import (
-    Held,
-    LineState,
-    PositionView,
-    Shown,
-    line_state,
-    position_view,
-    possible_view,
-)
-from app.statements import Stated, Statement, StatementView, statement_view
+from app.items import Item
+from app.lines import LineKey, Lines, by_place, possible_entries, relations_of
+from app.positions import PositionView
+from app.standings import Stand, stands_on
+from app.statements import Pieces, StatementView
 from app.vocabulary import FORCE, Component, ConditionType, Firmness, Kind, Voice, ladder
 
 
@@ -71,6 +53,11 @@ class PositionFilter:
     """Only runs that began on this day or later."""
     text: str | None = None
     """Found in summary, quote or speaker, in any case."""
+
+    @property
+    def takes_all_of_lines(self) -> bool:
+        """Whether every position of the lines that can hold anything wanted is wanted."""
+        return self == PositionFilter(self.countries, self.components)
 
     def wants_line(self, key: LineKey) -> bool:
         """Tell whether a line can hold anything that is wanted."""
@@ -127,164 +114,6 @@ class Sort(StrEnum):
     LAST_AFFIRMED_ON_REVERSED = "-last_affirmed_on"
 
 
-class Known:
-    """Lines of the record with what is live in them, as known at one seq.
-
-    They may hold no more than it takes to answer for one day: see `known_on`.
-    """
-
-    def __init__(
-        self,
-        heard: Iterable[Heard],
-        relations: Relations,
-        seq: int,
-        uncounted: dict[LineKey, int] | None = None,
-    ) -> None:
-        """`uncounted` tells how many reports a line has beside those in `heard`."""
-        self.seq = seq
-        self.lines: dict[LineKey, list[Heard]] = {}
-        self._relations = relations
-        self._uncounted = uncounted or {}
-        self._later: dict[int, list[Heard]] = {}
-        self._leaving: dict[int, list[Heard]] = {}
-        self._repeated: dict[int, tuple[str, ...]] = {}
-        self._related: set[LineKey] = set()
-        for each in heard:
-            if each.is_live(seq):
-                self.lines.setdefault(each.key, []).append(each)
-            else:
-                self._later.setdefault(each.seq, []).append(each)
-            if each.left_seq is not None:
-                self._leaving.setdefault(each.left_seq, []).append(each)
-            if each.is_related:
-                self._related.add(each.key)
-        for line in self.lines.values():
-            line.sort(key=by_place)
-
-    def advance(self, seq: int) -> None:
-        """Move on to entry `seq`, the next one that moves any of these lines."""
-        self.seq = seq
-        self._repeated.clear()
-        for each in self._leaving.get(seq, ()):
-            self.lines[each.key].remove(each)
-        for each in self._later.get(seq, ()):
-            line = self.lines.setdefault(each.key, [])
-            line.append(each)
-            line.sort(key=by_place)
-
-    def moved(self, seq: int) -> set[LineKey]:
-        """Return the lines that entry `seq` enters or leaves: see `advance`."""
-        return {each.key for each in (*self._leaving.get(seq, ()), *self._later.get(seq, ()))}
-
-    def depending(self, seq: int) -> set[LineKey]:
-        """Return the lines whose answer may change with entry `seq`: see `advance`."""
-        moved = self.moved(seq)
-        countries = {country for country, _ in moved}
-        return moved | {key for key in self._related if key[0] in countries}
-
-    def repeated(self, stated: Heard) -> tuple[str, ...]:
-        """Return the meanings that a statement repeats; none where it counts by itself."""
-        found = self._repeated.get(stated.seq)
-        if found is None:
-            found = self._repeated[stated.seq] = self._relations.repeated(stated, self.seq)
-        return found
-
-    def clarified(self, stated: Heard) -> frozenset[int]:
-        """Return the chains that a statement clarifies."""
-        return self._relations.clarified(stated.seq)
-
-    def state(self, key: LineKey, day: date) -> LineState:
-        """Return a line as it stands on `day`."""
-        return line_state(self.lines.get(key, ()), self, day)
-
-    def held(self, key: LineKey, day: date) -> Held | None:
-        """Return what a line answers on `day`."""
-        return self.state(key, day).held()
-
-    def reports(self, key: LineKey, day: date) -> list[Heard]:
-        """Return the line's live reports up to `day`, in order."""
-        return [
-            each
-            for each in self.lines.get(key, ())
-            if each.voice == Voice.REPORT and each.effective_on <= day
-        ]
-
-    def count_reports(self, key: LineKey, day: date) -> int:
-        """Return how many reports stand beside the line's position on `day`."""
-        return self._uncounted.get(key, 0) + len(self.reports(key, day))
-
-    def possible(self, key: LineKey, day: date) -> list[Heard]:
-        """Return what may hold already on `day` besides what certainly does (DESIGN.md 3.6)."""
-        held = self.held(key, day)
-        return [
-            each
-            for each in self.lines.get(key, ())
-            if each.voice != Voice.REPORT
-            and each.starts_on <= day < each.effective_on
-            and not (each.is_related and self.repeated(each))
-            and (held is None or held.first.meaning != each.meaning)
-        ]
-
-
-def known_record(session: Session, seq: int, countries: Collection[str] | None = None) -> Known:
-    """Return the record as known at `seq`, all of it or that of some countries."""
-    return known_lines(session, seq, Lines(countries))
-
-
-def known_lines(session: Session, seq: int, lines: Lines) -> Known:
-    """Return some lines of the record as known at `seq`, whole."""
-    heard = entries(session, (seq, seq), lines)
-    return Known(heard, relations_of(session, heard, seq), seq)
-
-
-def known_between(session: Session, seqs: tuple[int, int], countries: Collection[str] | None) -> list[Known]:
-    """Return, twice, the lines that entries between two seqs move, as known at the first of them.
-
-    Each is fit to advance to the second. `countries` narrows them to some countries, None means all.
-    """
-    moved = moved_lines(session, *seqs, countries)
-    # What moves may be repeated by what stands in another line of its country.
-    keys = moved | related_lines(session, {country for country, _ in moved})
-    lines = Lines(keys=keys) if len(keys) <= FEW_LINES else Lines({country for country, _ in keys})
-    heard = entries(session, seqs, lines)
-    relations = relations_of(session, heard, seqs[1])
-    return [Known(heard, relations, seqs[0]) for _ in range(2)]
-
-
-def known_on(session: Session, moment: Moment, wanted: "PositionFilter", *, possible: bool = False) -> Known:
-    """Return as much of the wanted lines as tells what they hold on the day of `moment`.
-
-    With `possible` they hold what may hold already, too.
-    """
-    seq, lines = moment.head.seq, wanted.lines()
-    day = clamped(moment.as_of, moment.head)
-    heard = last_entries(session, seq, day, lines)
-    if possible:
-        heard += possible_entries(session, seq, moment.as_of, lines)
-    return Known(heard, relations_of(session, heard, seq), seq, report_counts(session, seq, day, lines))
-
-
-def known_over(session: Session, seq: int, first: date, last: date, lines: Lines) -> Known:
-    """Return the lines in which anything counts from a day after `first` up to `last`.
-
-    They hold as much as tells what they answer on each day from `first` to `last`.
-    """
-    spoken = entries(session, (seq, seq), lines, after=first, until=last)
-    reach: dict[LineKey, date] = {}
-    for each in spoken:
-        if each.voice != Voice.REPORT:
-            reach[each.key] = min(each.starts_on, reach.get(each.key, date.max))
-    if len(reach) <= FEW_LINES:
-        lines = Lines(keys=reach.keys())
-    before = last_entries(session, seq, first, lines, reach=reach)
-    heard = [each for each in (*before, *spoken) if each.key in reach]
-    return Known(heard, relations_of(session, heard, seq), seq, report_counts(session, seq, first, lines))
-
-
-FEW_LINES = 100
-"""Up to so many lines are named one by one; of more, all are read."""
-
-
 def clamped(day: date, head: Head) -> date:
     """Return the last day up to `day` on which anything known at `head` can take effect.
 
@@ -295,53 +124,77 @@ def clamped(day: date, head: Head) -> date:
 
 @dataclass(slots=True)
 class Viewer:
-    """Turns what lines hold into what clients see, reading whole statements as they are needed."""
+    """Turns what lines answer into what clients see, reading statements as they are needed."""
 
     session: Session
     names: dict[str, str]
     stale_after: timedelta
-    _read: dict[int, Stated] = field(default_factory=dict)
+    _read: dict[int, tuple[str, Pieces]] = field(default_factory=dict)
 
     def load(self, seqs: Iterable[int]) -> None:
         """Read the statements of these entries at once: they are about to be shown."""
-        wanted = set(seqs) - self._read.keys()
+        wanted = {seq for seq in seqs if seq not in self._read}
         if wanted:
-            found = stated_by(self.session, max(wanted), None, among(Statement.seq, wanted))
-            self._read |= {each.seq: each for each in found}
+            self._read |= pieces_by_seq(self.session, wanted)
 
-    def stated(self, seq: int) -> Stated:
+    def load_shown(self, stands: Iterable[Stand | None]) -> None:
+        """Read all that is shown of what lines answer."""
+        self.load(seq for stand in stands if stand is not None for seq in stand.shown_seqs)
+
+    def pieces(self, seq: int) -> Pieces:
+        """Return the JSON of a statement."""
+        self.load([seq])
+        return self._read[seq][1]
+
+    def statement(self, seq: int) -> Item[StatementView]:
         """Return a statement, whole."""
         self.load([seq])
-        return self._read[seq]
+        country, pieces = self._read[seq]
+        return Item(StatementView, pieces.statement(seq, country))
 
-    def position(self, known: Known, key: LineKey, day: date) -> PositionView | None:
-        """Return the certain position of a line on `day`, or None."""
-        return self.view(known, key, day, known.held(key, day))
+    def statements(self, seqs: Sequence[int]) -> list[Item[StatementView]]:
+        """Return statements, whole, in this order."""
+        self.load(seqs)
+        return [self.statement(seq) for seq in seqs]
 
-    def view(self, known: Known, key: LineKey, day: date, held: Held | None) -> PositionView | None:
-        """Return the view of what was found to be held in a line on `day`."""
-        return self.seen(key, day, held, known.count_reports(key, day))
-
-    def seen(self, key: LineKey, day: date, held: Held | None, reports: int) -> PositionView | None:
-        """Return the view of what is held in a line on `day`, with so many reports beside it."""
-        if held is None:
+    def position(self, key: LineKey, day: date, stand: Stand | None) -> Item[PositionView] | None:
+        """Return what a line holds on `day` as it is seen, or None where it holds nothing."""
+        if stand is None or stand.shown_seq is None or stand.last_affirmed_on is None:
             return None
-        first, *sides = map(self.stated, held.seqs)
-        return position_view(held, first, sides, self._shown(key, day, reports))
-
-    def possible(self, known: Known, key: LineKey, day: date) -> list[PositionView]:
-        """Return what may hold already on `day`, in the order of the line."""
-        shown = self._shown(key, day, known.count_reports(key, day))
-        return [possible_view(self.stated(each.seq), shown) for each in known.possible(key, day)]
-
-    def _shown(self, key: LineKey, day: date, reports: int) -> Shown:
-        return Shown(
-            country_name=self.names[key[0]],
-            component=Component(key[1]),
-            day=day,
-            stale_after=self.stale_after,
-            reports=reports,
+        pieces = self.pieces(stand.shown_seq)
+        sides = ",".join(self.statement(seq).json for seq in stand.side_seqs)
+        stale = day - stand.last_affirmed_on > self.stale_after
+        return Item(
+            PositionView,
+            f'{self._begun(key)},{pieces.words},"conditional":{_spelt(pieces.is_conditional)},'
+            f'{pieces.content},"since":"{stand.since}",{pieces.dates},'
+            f'"last_affirmed_on":"{stand.last_affirmed_on}","affirmations":{stand.affirmations},'
+            f'"stale":{_spelt(stale)},"certainty":"certain","contested":{_spelt(bool(stand.sides))},'
+            f'"sides":[{sides}],"reports":{stand.reports},"seq":{stand.shown_seq},{pieces.source}}}',
         )
+
+    def possible(self, key: LineKey, seq: int, reports: int) -> Item[PositionView]:
+        """Return what may hold already, though it is not certain yet (DESIGN.md 3.6)."""
+        pieces = self.pieces(seq)
+        return Item(
+            PositionView,
+            f'{self._begun(key)},{pieces.words},"conditional":{_spelt(pieces.is_conditional)},'
+            f'{pieces.content},"since":null,{pieces.dates},"last_affirmed_on":null,"affirmations":0,'
+            '"stale":false,"certainty":"possible","contested":false,"sides":[],'
+            f'"reports":{reports},"seq":{seq},{pieces.source}}}',
+        )
+
+    def _begun(self, key: LineKey) -> str:
+        return _begun(key[0], self.names[key[0]], key[1])
+
+
+def _spelt(value: bool) -> str:
+    return "true" if value else "false"
+
+
+@lru_cache(10_000)
+def _begun(country: str, name: str, component: str) -> str:
+    return f'{{"country":"{country}","country_name":{to_json(name).decode()},"component":"{component}"'
 
 
 def viewer(session: Session, stale_after_days: int) -> Viewer:
@@ -350,51 +203,62 @@ def viewer(session: Session, stale_after_days: int) -> Viewer:
 
 
 def positions_as_of(
-    known: Known, viewer: Viewer, day: date, wanted: PositionFilter, *, possible: bool = False
-) -> list[PositionView]:
-    """Return the wanted positions in force on `day`, sorted by country and component.
+    viewer: Viewer, moment: Moment, wanted: PositionFilter, *, possible: bool = False
+) -> list[Item[PositionView]]:
+    """Return the wanted positions in force on a day, sorted by country and component.
 
     With `possible`, a line's certain position is followed by what may hold already.
     """
-    held = {key: known.held(key, day) for key in sorted(known.lines) if wanted.wants_line(key)}
-    viewer.load(seq for each in held.values() if each for seq in each.seqs)
-    if possible:
-        viewer.load(each.seq for key in held for each in known.possible(key, day))
-    found: list[PositionView] = []
-    for key, each in held.items():
-        certain = viewer.view(known, key, day, each)
-        views = [] if certain is None else [certain]
-        if possible:
-            views += viewer.possible(known, key, day)
-        found += (view for view in views if wanted.passes(view))
+    lines, day = wanted.lines(), moment.as_of
+    stands = stands_on(viewer.session, moment.head.seq, clamped(day, moment.head), lines)
+    may_hold = possible_in(viewer.session, moment, lines, stands) if possible else {}
+    viewer.load_shown(stands.values())
+    viewer.load(seq for seqs in may_hold.values() for seq in seqs)
+    found: list[Item[PositionView]] = []
+    for key in sorted(stands.keys() | may_hold.keys()) if may_hold else stands:
+        stand = stands.get(key)
+        certain = viewer.position(key, day, stand)
+        items = [] if certain is None else [certain]
+        reports = 0 if stand is None else stand.reports
+        items += (viewer.possible(key, seq, reports) for seq in may_hold.get(key, ()))
+        found += items if wanted.takes_all_of_lines else (item for item in items if wanted.passes(item.view))
     return found
 
 
-def sorted_by(views: Sequence[PositionView], sort: Sequence[Sort]) -> list[PositionView]:
+def possible_in(
+    session: Session, moment: Moment, lines: Lines, stands: Mapping[LineKey, Stand]
+) -> dict[LineKey, list[int]]:
+    """Return, by line, the entries that may hold already besides what certainly does (DESIGN.md 3.6)."""
+    seq = moment.head.seq
+    heard = sorted(possible_entries(session, seq, moment.as_of, lines), key=by_place)
+    relations = relations_of(session, heard, seq)
+    found: dict[LineKey, list[int]] = {}
+    for each in heard:
+        stand = stands.get(each.key)
+        is_same = stand is not None and stand.meaning == each.meaning
+        if each.voice != Voice.REPORT and not is_same and not relations.repeated(each, seq):
+            found.setdefault(each.key, []).append(each.seq)
+    return found
+
+
+def sorted_by(items: Sequence[Item[PositionView]], sort: Sequence[Sort]) -> list[Item[PositionView]]:
     """Return positions sorted by the fields of `sort`, the most important first, `-` reversing.
 
     Firmness is in the order of the ladders, offers before refusals; what has no day comes last
     either way. Ties stay as they were.
     """
-    found = list(views)
+    found = list(items)
     for each in reversed(sort):
         name, is_reversed = each.removeprefix("-"), each.startswith("-")
-        known = [(value, view) for view in found if (value := _sort_value(view, name)) is not None]
-        unknown = [view for view in found if _sort_value(view, name) is None]
+        known = [(value, item) for item in found if (value := _sort_value(item.view, name)) is not None]
+        unknown = [item for item in found if _sort_value(item.view, name) is None]
         known.sort(key=itemgetter(0), reverse=is_reversed)
-        found = [view for _, view in known] + unknown
+        found = [item for _, item in known] + unknown
     return found
 
 
 def _sort_value(view: PositionView, name: str) -> Any:
     return list(Firmness).index(view.firmness) if name == "firmness" else getattr(view, name)
-
-
-def report_views(known: Known, viewer: Viewer, key: LineKey, day: date) -> list[StatementView]:
-    """Return the reports that stand beside a line's position on `day`, whole, in order."""
-    reports = known.reports(key, day)
-    viewer.load(each.seq for each in reports)
-    return [statement_view(viewer.stated(each.seq)) for each in reports]
 
 
 class CountryView(CountryFacts):
@@ -412,6 +276,6 @@ def positions_of(held: Mapping[LineKey, PositionView], code: str) -> dict[Compon
     return {key: view for key, view in found.items() if view is not None or key in FORCE}
 
 
-def by_line(positions: Iterable[PositionView]) -> dict[LineKey, PositionView]:
+def by_line(positions: Iterable[Item[PositionView]]) -> dict[LineKey, PositionView]:
     """Return positions by the line that holds each."""
-    return {(view.country, view.component): view for view in positions}
+    return {(item.view.country, item.view.component): item.view for item in positions}

@@ -12,8 +12,8 @@ from pydantic import BaseModel, Field, ValidationError
 from sqlmodel import Session
 
 from app.appending import next_instant
-from app.as_of import PositionFilter, Viewer, known_between
-from app.changes import Head, Writer, actions_between
+from app.as_of import PositionFilter, Viewer
+from app.changes import Head, Writer
 from app.diff import DiffEntry, Mode, diff_knowledge
 from app.errors import Duplicate, Fault, Invalid, faults_of, invalid, refused
 from app.intake import intake
@@ -252,9 +252,9 @@ def state_all(
             progress()
     if faults:
         raise Invalid(f"{len({fault.row for fault in faults})} of {len(rows)} rows are not valid.", faults)
-    taken.insert()
+    taken.derive()
     head = taken.head
-    diff = _diff(session, viewer, before, head)
+    diff = _diff(viewer, before, head)
     return BulkRecorded(
         first_seq=None if dry_run else before.seq + 1,
         last_seq=None if dry_run else head.seq,
@@ -270,9 +270,7 @@ def _in_row(fault: Fault, row: Row) -> Fault:
     return replace(fault, row=row.number)
 
 
-def _diff(session: Session, viewer: Viewer, before: Head, after: Head) -> list[DiffEntry]:
+def _diff(viewer: Viewer, before: Head, after: Head) -> list[DiffEntry]:
     assert after.recorded_at is not None
     span, today = (before.seq, after.seq), after.recorded_at.date()
-    first, last = known_between(session, span, None)
-    actions = actions_between(session, *span)
-    return diff_knowledge(first, last, actions, viewer, span, today, Mode.NET, PositionFilter())
+    return diff_knowledge(viewer, span, today, Mode.NET, PositionFilter())

@@ -3,7 +3,7 @@
 Database triggers refuse UPDATE and DELETE of its rows; `appending` adds them.
 """
 
-from collections.abc import Collection, Sequence
+from collections.abc import Collection
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
@@ -11,22 +11,18 @@ from typing import Any
 import sqlalchemy as sa
 from pydantic import BaseModel
 from pydantic import Field as Described
+from pydantic_core import to_json
 from sqlalchemy.orm import aliased
 from sqlmodel import Field, Session, SQLModel, col, select
 
 from app.db import TextEnum, UTCDateTime, among, table_of, utc_now
 from app.digests import NO_DIGEST
 from app.errors import NotFound, refused
-from app.fields import MAX_SEQ, Instant
+from app.fields import MAX_SEQ, Instant, instant_text
+from app.items import Item
 from app.lines import Line, LineEntry
 from app.sources import Source, SourceBrief
-from app.statements import (
-    Stated,
-    Statement,
-    StatementRelation,
-    StatementView,
-    statement_view,
-)
+from app.statements import Pieces, Stated, Statement, StatementJSON, StatementRelation, StatementView
 from app.vocabulary import Action, Component, ConditionType, Firmness, Kind, Reliability, Scope, Voice
 
 
@@ -192,6 +188,18 @@ def stated_by(
     return found
 
 
+_json = table_of(StatementJSON).c
+_PIECES = sa.select(_statement.seq, _statement.country_code, *(_json[name] for name in Pieces._fields)).join(
+    table_of(StatementJSON), _json.seq == _statement.seq
+)
+
+
+def pieces_by_seq(session: Session, seqs: Collection[int]) -> dict[int, tuple[str, Pieces]]:
+    """Return the country and the JSON of the statements of some entries, by their seq."""
+    rows = session.execute(_PIECES.where(among(_statement.seq, seqs)))
+    return {row[0]: (row[1], Pieces._make(row[2:])) for row in rows}
+
+
 @dataclass(frozen=True, slots=True)
 class LedgerFilter:
     """Which entries are wanted; values of one field widen, fields narrow each other.
@@ -254,22 +262,16 @@ class LedgerFilter:
 
 def changes_after(
     session: Session, after: int, seq: int, limit: int, wanted: LedgerFilter
-) -> list[ChangeView]:
-    """Return at most `limit` wanted entries numbered above `after` and up to `seq`, in order."""
-    query = (
-        select(Change)
-        .where(col(Change.seq) > after, col(Change.seq) <= seq, wanted.condition())
-        .order_by(col(Change.seq))
-        .limit(limit)
-    )
-    return change_views(session, session.exec(query).all(), seq)
+) -> list[tuple[int, Item[ChangeView]]]:
+    """Return at most `limit` wanted entries numbered above `after` and up to `seq`, in order, by seq."""
+    query = _ENTRIES.where(_change.seq > after, _change.seq <= seq).order_by(_change.seq).limit(limit)
+    return _change_items(session, query if wanted == LedgerFilter() else query.where(wanted.condition()), seq)
 
 
 def newest_changes(session: Session, seq: int, limit: int, wanted: LedgerFilter) -> list[ChangeView]:
     """Return the newest `limit` wanted entries up to `seq`, the newest first."""
-    query = select(Change).where(col(Change.seq) <= seq, wanted.condition())
-    found = session.exec(query.order_by(col(Change.seq).desc()).limit(limit)).all()
-    return change_views(session, found, seq)
+    query = _ENTRIES.where(_change.seq <= seq, wanted.condition()).order_by(_change.seq.desc()).limit(limit)
+    return [item.view for _, item in _change_items(session, query, seq)]
 
 
 def count_changes(session: Session, seq: int, wanted: LedgerFilter) -> int:
@@ -289,38 +291,57 @@ def actions_between(session: Session, after: int, until: int) -> dict[int, Actio
 
 def get_change(session: Session, entry: int, seq: int) -> ChangeView:
     """Return one entry as known at `seq`; raise `NotFound` if there is none by then."""
-    change = session.get(Change, entry) if entry <= seq else None
-    if change is None:
+    found = _change_items(session, _ENTRIES.where(_change.seq == entry), seq) if entry <= seq else []
+    if not found:
         raise NotFound("The record has no such entry; /v1/changes lists them all.")
-    return change_views(session, [change], seq)[0]
+    return found[0][1].view
 
 
-def change_views(session: Session, changes: Sequence[Change], seq: int) -> list[ChangeView]:
-    """Return entries as clients see them, `live` and `replaced_by` as known at `seq`."""
-    seqs = [change.seq for change in changes]
-    statements = {stated.seq: stated for stated in stated_by(session, seq, None, among(Statement.seq, seqs))}
-    replaced = dict(
-        session.execute(
-            sa.select(col(Change.replaces), col(Change.seq)).where(
-                among(Change.replaces, seqs), col(Change.seq) <= seq
-            )
-        ).all()
+_ENTRIES = (
+    sa.select(
+        _change.seq,
+        _change.action,
+        _change.recorded_at,
+        _change.recorded_by_id,
+        _change.recorded_by_name,
+        _change.reason,
+        _change.replaces,
+        _change.digest,
+        _later.c.seq.label("replaced_by"),
+        _statement.country_code,
+        *(_json[name] for name in Pieces._fields),
     )
-    return [
-        ChangeView(
-            seq=change.seq,
-            action=change.action,
-            recorded_at=change.recorded_at,
-            recorded_by=Recorder(id=change.recorded_by_id, name=change.recorded_by_name),
-            reason=change.reason,
-            replaces=change.replaces,
-            replaced_by=replaced.get(change.seq),
-            live=change.seq not in replaced,
-            digest=change.digest,
-            statement=statement_view(statements[change.seq]) if change.seq in statements else None,
-        )
-        for change in changes
-    ]
+    .select_from(table_of(Change))
+    .outerjoin(table_of(Statement), _statement.seq == _change.seq)
+    .outerjoin(table_of(StatementJSON), _json.seq == _change.seq)
+    .outerjoin(_later, _later.c.replaces == _change.seq)
+)
+
+
+def _change_items(session: Session, query: Any, seq: int) -> list[tuple[int, Item[ChangeView]]]:
+    """Return entries as clients see them, `live` and `replaced_by` as known at `seq`."""
+    return [(row[0], Item(ChangeView, _change_json(row, seq))) for row in session.execute(query)]
+
+
+def _change_json(row: Any, seq: int) -> str:
+    number, action, recorded_at, writer, name, reason, replaces, digest, replaced_by, country, *pieces = row
+    if replaced_by is not None and replaced_by > seq:
+        replaced_by = None
+    statement = "null" if country is None else Pieces._make(pieces).statement(number, country)
+    return (
+        f'{{"seq":{number},"action":"{action}","recorded_at":"{instant_text(recorded_at)}",'
+        f'"recorded_by":{{"id":{_text(writer)},"name":{_text(name)}}},"reason":{_text(reason)},'
+        f'"replaces":{_number(replaces)},"replaced_by":{_number(replaced_by)},'
+        f'"live":{"true" if replaced_by is None else "false"},"digest":"{digest}","statement":{statement}}}'
+    )
+
+
+def _text(value: str | None) -> str:
+    return "null" if value is None else to_json(value).decode()
+
+
+def _number(value: int | None) -> str:
+    return "null" if value is None else str(value)
 
 
 class Supported(BaseModel):

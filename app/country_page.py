@@ -1,24 +1,16 @@
-"""All that a country's page shows, in one answer. Pure: no database, no clock."""
+"""All that a country's page shows, in one answer."""
 
 from datetime import date
 from typing import Any
 
 from pydantic import BaseModel, Field
 
-from app.as_of import (
-    CountryView,
-    Known,
-    PositionFilter,
-    Viewer,
-    by_line,
-    positions_as_of,
-    positions_of,
-    report_views,
-)
+from app.as_of import CountryView, Viewer, positions_of
 from app.countries import CountryFacts
-from app.diff import DiffEntry, events_by_day, steps_by_day
+from app.diff import DiffEntry, Story, events
+from app.lines import by_place
 from app.sources import SourceBrief
-from app.statements import Condition, StatementView, statement_view
+from app.statements import Condition, StatementView
 from app.vocabulary import Component, Voice
 
 
@@ -47,34 +39,35 @@ class CountryPage(CountryView):
     counts: CountryCounts
 
 
-def country_page(known: Known, viewer: Viewer, facts: CountryFacts, day: date) -> dict[str, Any]:
+def country_page(story: Story, viewer: Viewer, facts: CountryFacts, day: date) -> dict[str, Any]:
     """Return the fields of `CountryPage` for a country on `day`, statements effective on it included."""
-    lines = [(facts.code, component) for component in Component if (facts.code, component) in known.lines]
-    by_now = {each.seq for key in lines for each in known.lines[key] if each.effective_on <= day}
+    lines = [(facts.code, component) for component in Component if (facts.code, component) in story.heard]
+    by_now = {each.seq: each for key in lines for each in story.said(key, day)}
     viewer.load(by_now)
-    statements = sorted(map(viewer.stated, by_now), key=lambda stated: stated.place)
-    positions = positions_of(by_line(positions_as_of(known, viewer, day, PositionFilter())), facts.code)
-    held = [position for position in positions.values() if position is not None]
-    sources = {stated.row.source_id: stated.source for stated in statements}
-    steps = {
-        key[1]: list(events_by_day(known, viewer, key, steps_by_day(known, key, None, day))) for key in lines
-    }
-    reports = {key[1]: report_views(known, viewer, key, day) for key in lines}
+    viewer.load_shown(stand for key in lines for stand in story.stands.get(key, ()))
+    ordered = sorted(by_now.values(), key=by_place)
+    held = {key: viewer.position(key, day, story.stand(key, day)) for key in lines}
+    positions = positions_of({key: item.view for key, item in held.items() if item}, facts.code)
+    views = [position for position in positions.values() if position is not None]
+    statements = [viewer.statement(each.seq).view for each in ordered]
+    sources = {statement.source.id or 0: statement.source for statement in statements}
+    steps = {key[1]: list(events(viewer, key, story.steps(key, day))) for key in lines}
+    reports = {key[1]: [viewer.statement(seq).view for seq in story.reports(key, day)] for key in lines}
     return dict(facts) | {
-        "tracked": any(known.lines[key] for key in lines),
+        "tracked": bool(lines),
         "positions": positions,
         "conditions": list(
-            {each.model_dump_json(): each for view in held for each in view.conditions}.values()
+            {each.model_dump_json(): each for view in views for each in view.conditions}.values()
         ),
         "history": {component: found for component, found in steps.items() if found},
         "reports": {component: found for component, found in reports.items() if found},
         "sources": [sources[each] for each in sorted(sources)],
-        "first_statement": statement_view(statements[0]) if statements else None,
-        "last_statement": statement_view(statements[-1]) if statements else None,
+        "first_statement": statements[0] if statements else None,
+        "last_statement": statements[-1] if statements else None,
         "counts": CountryCounts(
-            positions=len(held),
+            positions=len(views),
             statements=len(statements),
-            reports=sum(stated.voice is Voice.REPORT for stated in statements),
+            reports=sum(each.voice == Voice.REPORT for each in ordered),
             sources=len(sources),
         ),
     }

@@ -154,6 +154,20 @@ def among(column: Any, values: Collection[int]) -> sa.ColumnElement[bool]:
     )
 
 
+_PAIRS = {
+    "sqlite": "SELECT json_extract(value, '$[0]') AS first, json_extract(value, '$[1]') AS second "
+    "FROM json_each(:pairs)",
+    "postgresql": "SELECT CAST(value->>0 AS bigint) AS first, CAST(value->>1 AS bigint) AS second "
+    "FROM json_array_elements(CAST(:pairs AS json))",
+}
+
+
+def pairs(session: Session, found: Collection[tuple[int, int]]) -> Any:
+    """Return pairs of numbers as a table, `first` and `second`: however many, they go as one parameter."""
+    query = sa.text(_PAIRS[session.get_bind().dialect.name]).bindparams(pairs=json.dumps(sorted(found)))
+    return query.columns(first=sa.BigInteger(), second=sa.BigInteger()).subquery("pairs")
+
+
 class Turn:
     """A lock that is had in the order of asking: Python's own lets some wait while others go twice."""
 

@@ -13,6 +13,7 @@ from urllib.parse import unquote_plus, unquote_to_bytes
 
 from fastapi import Request, Response
 from pydantic import BaseModel, Field
+from pydantic_core import to_json
 from sqlmodel import Session
 
 from app import __version__
@@ -22,8 +23,9 @@ from app.changes import Head, Writer, first_recorded_at, head_at, head_known_at,
 from app.countries import every_country
 from app.db import Database, canonical_json, utc_now
 from app.errors import NotAcceptable, refused
-from app.export import MEDIA_TYPES, Column, Format, csv_text, ndjson_text
+from app.export import MEDIA_TYPES, Column, Format, csv_text, item_json, ndjson_lines
 from app.freshness import needed
+from app.items import Item as ItemOf
 from app.lines import tracked_countries
 from app.paging import FormatQuery, Key, KnownQuery, Meta, NoQuery, Page, PageQuery, cut, link, read_cursor
 from app.recording import Recorded, as_dry_run
@@ -190,17 +192,42 @@ class Read:
 
         As CSV the items are the rows, unless `rows` says them in another shape.
         """
+        table = cast("Sequence[Line]", page.items) if rows is None else rows
+        return self._list(page.meta, page.items, page.next, columns, lambda: table)
+
+    def answer_items(
+        self,
+        meta: Meta,
+        items: Sequence[ItemOf[Line]],
+        following: str | None,
+        columns: Sequence[Column[Line]],
+    ) -> Response:
+        """Return a list of items as `answer_list` returns one of objects."""
+        return self._list(meta, items, following, columns, lambda: [item.view for item in items])
+
+    def _list(
+        self,
+        meta: Meta,
+        items: Sequence[Any],
+        following: str | None,
+        columns: Sequence[Column[Line]],
+        rows: Callable[[], Sequence[Line]],
+    ) -> Response:
         headers = dict(self.headers)
-        if page.next is not None:
-            headers["Link"] = f'<{page.next}>; rel="next"'
+        if following is not None:
+            headers["Link"] = f'<{following}>; rel="next"'
         match self.format:
             case Format.CSV:
-                table = cast("Sequence[Line]", page.items) if rows is None else rows
-                text = csv_text(table, columns, every_country(self.session), excel=self.excel)
+                text = csv_text(rows(), columns, every_country(self.session), excel=self.excel)
             case Format.NDJSON:
-                text = ndjson_text(page.items)
+                text = "".join(ndjson_lines(items))
             case Format.JSON:
-                text = page.model_dump_json(by_alias=True)
+                shown = (
+                    meta.model_dump_json(by_alias=True),
+                    ",".join(map(item_json, items)),
+                    to_json(following),
+                )
+                text = f'{{"meta":{shown[0]},"items":[{shown[1]}],"next":{shown[2].decode()}}}'
         return Response(text, headers=headers, media_type=MEDIA_TYPES[self.format])
 
 

@@ -1,21 +1,25 @@
 """What differs between two days, or between two states of our knowledge (DESIGN.md 5, Diff).
 
-Pure: no database, no clock. A line is compared in the fields of `positions.COMPARED`.
+A line is compared in the fields of `positions.COMPARED`.
 """
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from datetime import date, timedelta
 from enum import StrEnum
-from itertools import groupby
+from itertools import pairwise
 
 from pydantic import BaseModel
 from pydantic import Field as Described
+from sqlmodel import Session
 
-from app.as_of import Known, PositionFilter, Viewer
-from app.lines import LineKey
-from app.positions import COMPARED, Held, LineState, PositionView, compared
-from app.vocabulary import Action, Component, Word
+from app.as_of import PositionFilter, Viewer
+from app.changes import actions_between
+from app.items import Item
+from app.lines import Heard, LineKey, Lines, by_place, entries
+from app.positions import COMPARED, PositionView, compared
+from app.standings import AFFIRMED, NOTHING, Stand, moves_between, numbers, stands_of, stands_on
+from app.vocabulary import Action, Component, Voice, Word
 
 
 class Op(Word):
@@ -72,73 +76,42 @@ class Step:
     """A day or an entry on which a line's answer changes, or is affirmed."""
 
     at: date | int
-    before: Held | None
-    after: Held | None
+    before: Stand
+    after: Stand
     cause: Cause
     seqs: tuple[int, ...]
     is_affirmation: bool = False
 
 
-def differs(before: Held | None, after: Held | None) -> bool:
-    """Tell whether two answers of a line differ in a compared field."""
-    return before is not after if before is None else before.differs(after)
+def steps_of(stands: Iterable[Stand], before: Stand | None = None) -> Iterator[Step]:
+    """Yield the steps along valid time in what a line answers one after the other.
 
-
-def is_affirmed(before: Held | None, after: Held | None) -> bool:
-    """Tell whether the same run was affirmed between two answers that do not differ."""
-    return (
-        before is not None
-        and after is not None
-        and after.affirmations > before.affirmations
-        and not differs(before, after)
-    )
-
-
-def steps_by_day(known: Known, key: LineKey, after: date | None, until: date) -> Iterator[Step]:
-    """Yield a line's steps along valid time, from the day after `after` (None: all) to `until`.
-
-    A step's seqs are the statements of its day whose hearing, one by one in the line's order,
-    changed the answer.
+    `before` is what it answers before the first of `stands`.
     """
-    state = LineState(known)
-    for day, of_day in groupby(known.lines.get(key, ()), key=lambda stated: stated.effective_on):
-        if day > until:
-            break
-        before = now = state.held()
-        changing: list[int] = []
-        affirming: list[int] = []
-        for stated in of_day:
-            state.hear(stated)
-            was, now = now, state.held()
-            if differs(was, now):
-                changing.append(stated.seq)
-            # It may do both: what contests the run before and after need not be the same.
-            if was and now and now.affirmations > was.affirmations:
-                affirming.append(stated.seq)
-        if after is not None and day <= after:
-            continue
-        if differs(before, now):
-            cause = Cause.WITHDRAWN if now is None else Cause.STATED
-            yield Step(day, before, now, cause, tuple(changing))
-        elif is_affirmed(before, now) and before and now and before.since == now.since:
-            yield Step(day, before, now, Cause.STATED, tuple(affirming), is_affirmation=True)
+    before = before or NOTHING
+    for stand in stands:
+        if stand.step is not None:
+            cause = Cause.WITHDRAWN if stand.shown_seq is None else Cause.STATED
+            seqs = tuple(numbers(stand.step_seqs))
+            yield Step(stand.holds_from, before, stand, cause, seqs, stand.step == AFFIRMED)
+        before = stand
 
 
-def step_of_entry(before: Held | None, after: Held | None, entry: int, action: Action) -> Step | None:
+def step_of_entry(before: Stand, after: Stand, entry: int, action: Action) -> Step | None:
     """Return the step that a ledger entry is for a line, or None if it is none."""
-    if differs(before, after):
+    if before.differs(after):
         causes = {Action.CORRECT: Cause.CORRECTED, Action.RETRACT: Cause.RETRACTED}
-        stated = Cause.WITHDRAWN if after is None else Cause.STATED
+        stated = Cause.WITHDRAWN if after.shown_seq is None else Cause.STATED
         return Step(entry, before, after, causes.get(action, stated), (entry,))
-    if action is Action.STATE and is_affirmed(before, after):
+    if action is Action.STATE and after.affirmations > before.affirmations:
         return Step(entry, before, after, Cause.STATED, (entry,), is_affirmation=True)
     return None
 
 
-def net(steps: Sequence[Step], before: Held | None, after: Held | None) -> Step | None:
+def net(steps: Sequence[Step], before: Stand, after: Stand) -> Step | None:
     """Return what a line's steps come to, or None where they cancel out."""
     changes = [step for step in steps if not step.is_affirmation]
-    if not changes or not differs(before, after):
+    if not changes or not before.differs(after):
         return None
     seqs = sorted({seq for step in changes for seq in step.seqs})
     return Step(changes[-1].at, before, after, changes[-1].cause, tuple(seqs))
@@ -147,12 +120,12 @@ def net(steps: Sequence[Step], before: Held | None, after: Held | None) -> Step 
 def entry_of(
     step: Step,
     key: LineKey,
-    before: PositionView | None,
-    after: PositionView | None,
+    shown: tuple[Item[PositionView] | None, Item[PositionView] | None],
     *,
     is_event: bool,
 ) -> DiffEntry:
-    """Return a step as clients see it, between the two views of it."""
+    """Return a step as clients see it, between the two positions that are shown of it."""
+    before, after = (None if item is None else item.view for item in shown)
     op = Op.CHANGED
     if step.is_affirmation:
         op = Op.AFFIRMED
@@ -194,106 +167,123 @@ def inverse(entry: DiffEntry) -> DiffEntry:
 
 
 def diff_days(
-    known: Known, viewer: Viewer, since: date, until: date, mode: Mode, wanted: PositionFilter
+    viewer: Viewer, seq: int, days: tuple[date, date], mode: Mode, wanted: PositionFilter
 ) -> list[DiffEntry]:
-    """Return what differs between the positions on `since` and those on `until`.
+    """Return what differs between the positions on two days, as known at `seq`.
 
-    Both days are inclusive: a statement effective on `since` belongs to the state compared from.
-    With `since` after `until` the net diff is the inverse of the forward one; events need the
+    Both days are inclusive: a statement effective on the first belongs to the state compared from.
+    With the first after the second the net diff is the inverse of the forward one; events need the
     forward order. Sorted by country, component, day.
     """
-    first, last = min(since, until), max(since, until)
-    steps = {
-        key: list(steps_by_day(known, key, first, last))
-        for key in sorted(known.lines)
-        if wanted.wants_line(key)
-    }
+    first, last = min(days), max(days)
+    session, lines = viewer.session, wanted.lines()
+    spoken = stands_of(session, seq, lines, after=first, until=last)
+    if len(spoken) <= FEW_LINES:
+        lines = Lines(keys=spoken.keys())
+    before = stands_on(session, seq, first, lines) if spoken else {}
+    steps = {key: list(steps_of(stands, before.get(key))) for key, stands in spoken.items()}
     found: list[DiffEntry] = []
     if mode is Mode.EVENTS:
-        viewer.load(_shown(step for each in steps.values() for step in each))
+        viewer.load_shown(
+            stand for each in steps.values() for step in each for stand in (step.before, step.after)
+        )
         for key, each in steps.items():
-            found += events_by_day(known, viewer, key, each)
+            found += events(viewer, key, each)
     else:
         ends = {
             key: step
             for key, each in steps.items()
-            if each and (step := net(each, known.held(key, first), known.held(key, last)))
+            if (step := net(each, before.get(key, NOTHING), spoken[key][-1]))
         }
-        viewer.load(_shown(ends.values()))
+        viewer.load_shown(_ends([ends.values()]))
         for key, step in ends.items():
-            before = viewer.view(known, key, first, step.before)
-            after = viewer.view(known, key, last, step.after)
-            found.append(entry_of(step, key, before, after, is_event=False))
-    if since > until:
-        found = [inverse(entry) for entry in found]
-    return [entry for entry in found if wanted.passes(entry.before) or wanted.passes(entry.after)]
+            shown = viewer.position(key, first, step.before), viewer.position(key, last, step.after)
+            found.append(entry_of(step, key, shown, is_event=False))
+    return _wanted(found, wanted, is_reversed=days[0] > days[1])
 
 
-def _shown(steps: Iterable[Step]) -> Iterator[int]:
-    return (seq for step in steps for held in (step.before, step.after) if held for seq in held.seqs)
+def _ends(steps: Iterable[Iterable[Step]]) -> Iterator[Stand]:
+    return (stand for each in steps for step in each for stand in (step.before, step.after))
 
 
-def events_by_day(known: Known, viewer: Viewer, key: LineKey, steps: Iterable[Step]) -> Iterator[DiffEntry]:
+FEW_LINES = 100
+"""Up to so many lines are named one by one; of more, all are read."""
+
+
+def events(viewer: Viewer, key: LineKey, steps: Iterable[Step]) -> Iterator[DiffEntry]:
     """Yield a line's steps along valid time as clients see them, each between its day and the day before."""
     for step in steps:
         assert isinstance(step.at, date)
         eve = step.at - timedelta(days=1) if step.at > date.min else step.at
-        before = viewer.view(known, key, eve, step.before)
-        after = viewer.view(known, key, step.at, step.after)
-        yield entry_of(step, key, before, after, is_event=True)
+        shown = viewer.position(key, eve, step.before), viewer.position(key, step.at, step.after)
+        yield entry_of(step, key, shown, is_event=True)
+
+
+@dataclass(frozen=True, slots=True)
+class Story:
+    """Lines with all that is live in them, and all that they answer from day to day."""
+
+    heard: dict[LineKey, list[Heard]]
+    stands: dict[LineKey, list[Stand]]
+
+    def stand(self, key: LineKey, day: date) -> Stand | None:
+        """Return what a line answers on `day`."""
+        before = (each for each in reversed(self.stands.get(key, [])) if each.holds_from <= day)
+        return next(before, None)
+
+    def steps(self, key: LineKey, day: date) -> Iterator[Step]:
+        """Yield the line's steps along valid time up to `day`."""
+        return steps_of(each for each in self.stands.get(key, []) if each.holds_from <= day)
+
+    def said(self, key: LineKey, day: date) -> list[Heard]:
+        """Return what counts in a line by `day`, in order."""
+        return [each for each in self.heard.get(key, []) if each.effective_on <= day]
+
+    def reports(self, key: LineKey, day: date) -> list[int]:
+        """Return the entries of the reports that stand beside the line's position on `day`, in order."""
+        return [each.seq for each in self.said(key, day) if each.voice == Voice.REPORT]
+
+
+def story_of(session: Session, seq: int, lines: Lines) -> Story:
+    """Return some lines of the record as known at `seq`, whole."""
+    heard: dict[LineKey, list[Heard]] = {}
+    for each in sorted(entries(session, (seq, seq), lines), key=by_place):
+        heard.setdefault(each.key, []).append(each)
+    return Story(heard, stands_of(session, seq, lines))
 
 
 def diff_knowledge(
-    first: Known,
-    last: Known,
-    actions: Mapping[int, Action],
-    viewer: Viewer,
-    span: tuple[int, int],
-    day: date,
-    mode: Mode,
-    wanted: PositionFilter,
+    viewer: Viewer, span: tuple[int, int], day: date, mode: Mode, wanted: PositionFilter
 ) -> list[DiffEntry]:
     """Return what differs between what we knew at the two seqs of `span` of the positions on `day`.
 
-    `first` and `last` are the same lines as known at the lower seq, fit to advance to the higher;
-    `actions` are the entries between that move any of them. A reversed span gives the inverse of
-    the forward diff; events need the forward order. Sorted by country, component, seq.
+    A reversed span gives the inverse of the forward diff; events need the forward order. Sorted
+    by country, component, seq.
     """
+    first, last = min(span), max(span)
+    moves = moves_between(viewer.session, (first, last), day, wanted.lines())
+    actions = actions_between(viewer.session, first, last)
     steps: dict[LineKey, list[Step]] = {}
-    reports: dict[tuple[LineKey, date | int], tuple[int, int]] = {}
-    now: dict[LineKey, Held | None] = {}
-    for seq in sorted(actions):
-        keys = sorted(filter(wanted.wants_line, last.depending(seq)))
-        held = {key: now[key] if key in now else last.held(key, day) for key in keys}
-        beside = {key: last.count_reports(key, day) for key in keys if mode is Mode.EVENTS}
-        last.advance(seq)
-        for key in keys:
-            now[key] = last.held(key, day)
-            step = step_of_entry(held[key], now[key], seq, actions[seq])
-            if step is not None:
+    for key, known in moves.items():
+        for (_, before), (seq, after) in pairwise(known):
+            if step := step_of_entry(before, after, seq, actions[seq]):
                 steps.setdefault(key, []).append(step)
-            if step is not None and mode is Mode.EVENTS:
-                reports[key, seq] = beside[key], last.count_reports(key, day)
     found: list[DiffEntry] = []
-    if mode is Mode.EVENTS:
-        viewer.load(_shown(step for each in steps.values() for step in each))
-        for key in sorted(steps):
-            for step in steps[key]:
-                fewer, more = reports[key, step.at]
-                before = viewer.seen(key, day, step.before, fewer)
-                after = viewer.seen(key, day, step.after, more)
-                found.append(entry_of(step, key, before, after, is_event=True))
-    else:
-        ends = {
-            key: step
-            for key in sorted(steps)
-            if (step := net(steps[key], first.held(key, day), last.held(key, day)))
-        }
-        viewer.load(_shown(ends.values()))
-        for key, step in ends.items():
-            before = viewer.view(first, key, day, step.before)
-            after = viewer.view(last, key, day, step.after)
-            found.append(entry_of(step, key, before, after, is_event=False))
-    if span[0] > span[1]:
+    if mode is Mode.NET:
+        ends = {key: (moves[key][0][1], moves[key][-1][1]) for key in steps}
+        nets = {key: [step] for key, each in steps.items() if (step := net(each, *ends[key]))}
+        steps = nets
+    viewer.load_shown(
+        stand for each in steps.values() for step in each for stand in (step.before, step.after)
+    )
+    for key, each in steps.items():
+        for step in each:
+            shown = viewer.position(key, day, step.before), viewer.position(key, day, step.after)
+            found.append(entry_of(step, key, shown, is_event=mode is Mode.EVENTS))
+    return _wanted(found, wanted, is_reversed=span[0] > span[1])
+
+
+def _wanted(found: list[DiffEntry], wanted: PositionFilter, *, is_reversed: bool) -> list[DiffEntry]:
+    if is_reversed:
         found = [inverse(entry) for entry in found]
     return [entry for entry in found if wanted.passes(entry.before) or wanted.passes(entry.after)]

@@ -11,7 +11,6 @@ from datetime import datetime, timedelta
 from sqlmodel import Session, col
 
 from app.appending import Draft, Values
-from app.as_of import Known
 from app.changes import (
     Change,
     Head,
@@ -22,8 +21,10 @@ from app.countries import Country
 from app.dates import parse_edtf
 from app.errors import Duplicate, Fault, Invalid, invalid
 from app.intake import Intake
-from app.lines import Lines, entries, heard_in, relations_of
+from app.lines import Lines, by_place, entries, heard_in, relations_of
+from app.positions import line_state
 from app.sources import NewSource, Source
+from app.standings import Marks
 from app.statements import (
     CorrectedFields,
     NewCaveat,
@@ -345,13 +346,14 @@ def _refuse_to_end_offers(taken: Intake, draft: Draft, left: Stated | None) -> N
     chain = left.chain if left else statement.seq
     entering = heard_in(statement, draft.components, chain, draft.relations)
     relations = relations_of(session, standing, head.seq, draft.relations)
-    now = Known(standing, relations.with_live(chain, ()), head.seq)
-    then = Known([*standing, *entering], relations.with_live(chain, entering[:1]), head.seq + 1)
-    ended = [
-        component
-        for component, key in zip(draft.components, keys, strict=True)
-        if now.state(key, day).offers(statement.voice) - then.state(key, day).offers(statement.voice)
-    ]
+    now = Marks(relations.with_live(chain, ()), head.seq)
+    then = Marks(relations.with_live(chain, entering[:1]), head.seq + 1)
+    ended = []
+    for component, new in zip(draft.components, entering, strict=True):
+        line = sorted((each for each in standing if each.key == new.key), key=by_place)
+        offered = line_state(line, now).offers(statement.voice)
+        if offered - line_state(sorted([*line, new], key=by_place), then).offers(statement.voice):
+            ended.append(component)
     if ended:
         listed = ", ".join(f'"{component}"' for component in draft.components)
         message = (

@@ -16,17 +16,20 @@ from urllib.parse import urlencode
 
 from pydantic import BaseModel
 
-from app.as_of import CountryView, Known, PositionFilter, Viewer
+from app.as_of import CountryView, PositionFilter, Viewer
 from app.changes import ChangeView, Head, SourceView
 from app.countries import CountryFacts
 from app.dates import parse_edtf
-from app.diff import DiffEntry, steps_by_day
+from app.diff import DiffEntry
+from app.items import Item
+from app.lines import LineKey
 from app.positions import PositionView
+from app.standings import CHANGED, Stand
 from app.statements import Caveat, Condition, Quantity, StatementView
 from app.summary import Count, CountOn
 from app.vocabulary import Component
 
-Item = TypeVar("Item", bound=BaseModel)
+Row = TypeVar("Row", bound=BaseModel)
 Countries = Mapping[str, CountryFacts]
 Cell = str | int | bool | date | None
 
@@ -49,7 +52,7 @@ _FORMULA = ("=", "+", "-", "@", "\t", "\r")
 
 
 @dataclass(frozen=True, slots=True)
-class Column(Generic[Item]):
+class Column(Generic[Row]):
     """A column: its name, the type of its values, what they mean, and where they come from.
 
     `type` is a Frictionless field type: string, integer, boolean, date or datetime.
@@ -58,7 +61,7 @@ class Column(Generic[Item]):
     name: str
     type: str
     description: str
-    value: Callable[[Item, Countries], Cell]
+    value: Callable[[Row, Countries], Cell]
 
 
 def marks(values: Iterable[Condition | Caveat]) -> str:
@@ -330,7 +333,7 @@ COUNTS_ON: Sequence[Column[CountOn]] = (
 
 
 def csv_text(
-    items: Iterable[Item], columns: Sequence[Column[Item]], countries: Countries, *, excel: bool = False
+    items: Iterable[Row], columns: Sequence[Column[Row]], countries: Countries, *, excel: bool = False
 ) -> str:
     """Return a table as CSV: UTF-8 text, comma, CRLF, a header even when there are no rows.
 
@@ -341,7 +344,7 @@ def csv_text(
 
 
 def csv_lines(
-    items: Iterable[Item], columns: Sequence[Column[Item]], countries: Countries, *, excel: bool = False
+    items: Iterable[Row], columns: Sequence[Column[Row]], countries: Countries, *, excel: bool = False
 ) -> Iterator[str]:
     """Yield a table as `csv_text` writes it, a row at a time."""
     out = io.StringIO(newline="")
@@ -355,34 +358,34 @@ def csv_lines(
         out.truncate()
 
 
-def ndjson_text(items: Iterable[BaseModel]) -> str:
-    """Return a list as NDJSON: one JSON object a line, each as in the JSON list."""
-    return "".join(ndjson_lines(items))
+def ndjson_lines(items: Iterable[BaseModel | Item[Any]]) -> Iterator[str]:
+    """Yield a list as NDJSON, a line at a time: each item as in the JSON list."""
+    return (f"{item_json(item)}\n" for item in items)
 
 
-def ndjson_lines(items: Iterable[BaseModel]) -> Iterator[str]:
-    """Yield a list as `ndjson_text` writes it, a line at a time."""
-    return (f"{item.model_dump_json(by_alias=True)}\n" for item in items)
+def item_json(item: BaseModel | Item[Any]) -> str:
+    """Return an item as JSON."""
+    return item.json if isinstance(item, Item) else item.model_dump_json(by_alias=True)
 
 
-def history_rows(known: Known, viewer: Viewer, until: date, wanted: PositionFilter) -> Iterator[HistoryRow]:
+def history_rows(
+    stands: Mapping[LineKey, Sequence[Stand]], viewer: Viewer, until: date, wanted: PositionFilter
+) -> Iterator[HistoryRow]:
     """Yield every position that held up to `until`, inclusive, with the days on which it did.
 
     One row for each country, component and stretch of days on which no compared field differs;
     a row shows the position as it was on the stretch's last day. Sorted by country, component, day.
+    `stands` are all that the lines answer up to `until`.
     """
-    for key in sorted(known.lines):
-        if not wanted.wants_line(key):
-            continue
-        steps = [each for each in steps_by_day(known, key, None, until) if not each.is_affirmation]
-        viewer.load(seq for step in steps if step.after for seq in step.after.seqs)
-        for step, following in zip_longest(steps, steps[1:]):
-            if step.after is None:
-                continue
-            ends = None if following is None else cast("date", following.at)
-            view = viewer.position(known, key, until if ends is None else ends - timedelta(days=1))
-            if view is not None and wanted.passes(view):
-                yield HistoryRow(**dict(view), valid_from=cast("date", step.at), valid_to=ends)
+    for key, line in stands.items():
+        firsts = [number for number, stand in enumerate(line) if stand.step == CHANGED]
+        lasts = [line[number - 1] for number in [*firsts[1:], len(line)]]
+        viewer.load_shown(lasts)
+        for first, last, following in zip_longest(firsts, lasts, firsts[1:]):
+            ends = None if following is None else line[following].holds_from
+            item = viewer.position(key, until if ends is None else ends - timedelta(days=1), last)
+            if item is not None and wanted.passes(item.view):
+                yield HistoryRow(**dict(item.view), valid_from=line[first].holds_from, valid_to=ends)
 
 
 def datapackage(

@@ -61,6 +61,10 @@ class Intake:
         """Put in the database what was added."""
         self.entering.insert()
 
+    def derive(self) -> None:
+        """Put in the database what was added, and what follows from it."""
+        self.entering.derive()
+
     def append(self, change: Values, draft: Draft) -> None:
         """Add an entry that brings a statement (see `Appending.append`)."""
         head = self.entering.append(change, draft)

@@ -8,7 +8,6 @@ statements and can be made again; `coalition verify` compares them.
 from collections.abc import Collection, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from datetime import date
-from itertools import pairwise
 from operator import attrgetter
 from typing import Any, NamedTuple
 
@@ -24,14 +23,13 @@ LineKey = tuple[str, str]
 
 
 class Line(SQLModel, table=True):
-    """A line of the record that exists: a country's words of one voice on one component."""
+    """A line of the record that exists: anything was ever said of a country on a component."""
 
     id: int = Field(primary_key=True)
     country_code: str = Field(sa_type=sa.String(2), foreign_key="country.code")
     component: Component = Field(sa_type=TextEnum(Component))
-    voice: Voice = Field(sa_type=TextEnum(Voice))
 
-    __table_args__ = (sa.UniqueConstraint("country_code", "component", "voice"),)
+    __table_args__ = (sa.UniqueConstraint("country_code", "component"),)
 
 
 class LineEntry(SQLModel, table=True):
@@ -41,6 +39,7 @@ class LineEntry(SQLModel, table=True):
 
     line_id: int = Field(primary_key=True, foreign_key="line.id")
     seq: int = Field(sa_type=sa.BigInteger, primary_key=True, foreign_key="statement.seq")
+    voice: Voice = Field(sa_type=TextEnum(Voice))
     chain: int = Field(sa_type=sa.BigInteger, index=True)
     left_seq: int | None = Field(sa_type=sa.BigInteger, index=True)
     """Entry that replaced it: it is live at S if `seq` <= S and S < `left_seq`, or that is null."""
@@ -56,11 +55,7 @@ class LineEntry(SQLModel, table=True):
     """Whether it repeats or clarifies another statement."""
 
     __table_args__ = (
-        sa.Index(
-            "line_entry_place_idx", "line_id", "effective_on", "is_withdrawal", "chain", "seq", "left_seq"
-        ),
         sa.Index(None, "seq"),
-        sa.Index(None, "effective_on"),
         sa.Index(
             "line_entry_imprecise_idx",
             "effective_on",
@@ -68,18 +63,11 @@ class LineEntry(SQLModel, table=True):
             sqlite_where=sa.text("starts_on < effective_on"),
             postgresql_where=sa.text("starts_on < effective_on"),
         ),
-        sa.Index(
-            "line_entry_related_idx",
-            "line_id",
-            sqlite_where=sa.text("is_related"),
-            postgresql_where=sa.text("is_related"),
-        ),
     )
 
 
 _lines, _entries = table_of(Line), table_of(LineEntry)
 _line, _entry, _relation = _lines.c, _entries.c, table_of(StatementRelation).c
-_looked, _found = _entries.alias("looked"), _entries.alias("found")
 
 
 class Heard(NamedTuple):
@@ -115,7 +103,7 @@ class Heard(NamedTuple):
 
     def in_line(self) -> dict[str, Any]:
         """Return the columns of `LineEntry`, but for the line's own."""
-        return dict(zip(self._fields[3:], self[3:], strict=True))
+        return dict(zip(self._fields[2:], self[2:], strict=True))
 
     def is_live(self, seq: int) -> bool:
         """Tell whether it was recorded by `seq` and neither corrected nor retracted by then."""
@@ -158,6 +146,17 @@ class Relations:
     versions: dict[int, tuple[Heard, ...]]
     """By first entry of a chain: every version of a statement that is repeated."""
 
+    def reached(self, stated: Heard) -> set[int]:
+        """Return the chains on which it depends what a statement repeats, whatever is live."""
+        found: set[int] = set()
+        pending = [stated.seq]
+        while pending:
+            for relation, chain in self.marked.get(pending.pop(), ()):
+                if relation == Relation.REPEATS and chain not in found:
+                    found.add(chain)
+                    pending += (version.seq for version in self.versions.get(chain, ()))
+        return found
+
     def with_live(self, chain: int, live: Sequence[Heard]) -> "Relations":
         """Return the same with nothing live in a chain but `live`."""
         return Relations(self.marked, self.versions | {chain: tuple(live)})
@@ -187,7 +186,7 @@ class Relations:
 
 
 _LINE: tuple[Any, ...] = tuple(
-    sa.type_coerce(each, sa.String) for each in (_line.country_code, _line.component, _line.voice)
+    sa.type_coerce(each, sa.String) for each in (_line.country_code, _line.component, _entry.voice)
 )
 _IN_LINE: tuple[Any, ...] = tuple(_entry[name] for name in Heard._fields[len(_LINE) :])
 _JOINED = sa.join(_entries, _lines, _line.id == _entry.line_id)
@@ -203,19 +202,15 @@ def entries(
     seqs: tuple[int, int],
     lines: Lines = EVERY,
     *,
-    after: date | None = None,
     until: date | None = None,
 ) -> list[Heard]:
     """Return what stands in `lines` and was live at any seq from the first of `seqs` to the last.
 
-    `after` and `until` narrow it to statements effective later than the one day and up to the
-    other. In no particular order.
+    `until` narrows it to statements effective by that day. In no particular order.
     """
     query = (
         sa.select(*_LINE, *_IN_LINE).select_from(_JOINED).where(_recorded(_entry, *seqs), lines.condition())
     )
-    if after is not None:
-        query = query.where(_entry.effective_on > after)
     if until is not None:
         query = query.where(_entry.effective_on <= until)
     return [Heard._make(row) for row in session.execute(query)]
@@ -233,108 +228,6 @@ def possible_entries(session: Session, seq: int, day: date, lines: Lines = EVERY
     return [Heard._make(row) for row in session.execute(query)]
 
 
-FIRST_LOOK, SECOND_LOOK = 4, 64
-"""How many of a line's last entries are read at first, and where that does not suffice."""
-
-
-def last_entries(
-    session: Session,
-    seq: int,
-    day: date,
-    lines: Lines = EVERY,
-    *,
-    reach: dict[LineKey, date] | None = None,
-) -> list[Heard]:
-    """Return the last entries up to `day` of each of `lines`, live at `seq`, without reports.
-
-    They are as many as it takes to hear on them what the whole line would answer on `day`, and on
-    any later day if `reach` gives the first day of what is heard after. The number of queries does
-    not depend on the record: few lines have to be looked at again.
-    """
-    found: list[Heard] = []
-    ids: Collection[int] | None = None
-    # The last look reads whole lines, after which none has to be looked at again.
-    for most in (FIRST_LOOK, SECOND_LOOK, None):  # pragma: no branch
-        again: list[int] = []
-        rows = session.execute(_last(session, lines, ids, most), {"seq": seq, "day": day})
-        by_line: dict[int, list[Heard]] = {}
-        for line_id, *values in rows:
-            if values[_SEQ] is not None:
-                by_line.setdefault(line_id, []).append(Heard._make(values))
-        for line_id, heard in by_line.items():
-            heard.sort(key=by_place, reverse=True)
-            first = (reach or {}).get(heard[0].key, date.max)
-            if most is None or len(heard) < most or _is_enough(heard, first):
-                found += heard
-            else:
-                again.append(line_id)
-        if not again:
-            break
-        ids = again
-    return found
-
-
-_SEQ = Heard._fields.index("seq")
-
-
-def _last(session: Session, lines: Lines, ids: Collection[int] | None, most: int | None) -> Any:
-    """Return the query of the last `most` entries of each line, in no particular order."""
-    seq, day = sa.bindparam("seq", type_=sa.BigInteger), sa.bindparam("day", type_=sa.Date)
-    last = (
-        sa.select(_looked)
-        .where(_looked.c.line_id == _line.id, _looked.c.effective_on <= day)
-        .where(_recorded(_looked.c, seq, seq))
-        .order_by(_looked.c.effective_on.desc(), _looked.c.is_withdrawal.desc(), _looked.c.chain.desc())
-        .limit(most)
-        .correlate(_lines)
-    )
-    wanted = [_line.voice != Voice.REPORT, lines.condition()]
-    if ids is not None:
-        wanted.append(among(_line.id, ids))
-    if session.get_bind().dialect.name == "postgresql":
-        # A subquery per line, in which PostgreSQL seeks; as `IN` it would read all of the line.
-        each: Any = last.lateral()
-        source = sa.join(_lines, each, sa.true())
-    else:
-        each = _found
-        in_line = sa.and_(each.c.line_id == _line.id, each.c.seq.in_(last.with_only_columns(_looked.c.seq)))
-        # An outer join, so that SQLite goes from the lines to their entries and not the other way
-        # round. No order is asked for, or it would walk whole lines for the sake of that.
-        source = sa.outerjoin(_lines, each, in_line)
-    columns = [each.c[name] for name in Heard._fields[len(_LINE) :]]
-    return sa.select(_line.id, *_LINE, *columns).select_from(source).where(*wanted)
-
-
-def _is_enough(last_first: Sequence[Heard], reach: date) -> bool:
-    """Tell whether a voice's last entries tell all that is asked of it.
-
-    They do if something was said that differs from what was said after it: then the run in force
-    began among them. What is marked as a repeat may or may not count as said, and so shows
-    nothing. They must also go back to before the days of what could be contested (DESIGN.md 3.5).
-    """
-    said = [each for each in last_first if not each.is_withdrawal and not each.is_related]
-    in_other = last_first[0].component == Component.OTHER
-    begins = any(later.meaning != each.meaning or in_other for later, each in pairwise(said))
-    if not begins:
-        return False
-    after = last_first[: last_first.index(said[0]) + 1]
-    starts = min(each.starts_on for each in after)
-    return last_first[-1].effective_on < min(starts, reach)
-
-
-def report_counts(session: Session, seq: int, day: date, lines: Lines = EVERY) -> dict[LineKey, int]:
-    """Return how many reports of each line were live at `seq` and effective by `day`."""
-    count = (
-        sa.select(sa.func.count())
-        .where(_entry.line_id == _line.id, _entry.effective_on <= day)
-        .where(_recorded(_entry, seq, seq))
-        .correlate(_lines)
-        .scalar_subquery()
-    )
-    query = sa.select(*_LINE[:2], count).where(_line.voice == Voice.REPORT, lines.condition())
-    return {(country, component): found for country, component, found in session.execute(query)}
-
-
 def tracked_countries(session: Session, seq: int) -> set[str]:
     """Return the countries of which any statement was live at `seq`."""
     live = (
@@ -345,28 +238,29 @@ def tracked_countries(session: Session, seq: int) -> set[str]:
     return set(session.scalars(sa.select(_line.country_code).where(sa.exists(live)).distinct()))
 
 
-def moved_lines(session: Session, after: int, until: int, countries: Collection[str] | None) -> set[LineKey]:
-    """Return the lines that the entries above `after` and up to `until` enter or leave.
-
-    `countries` narrows them to some countries, None means all.
-    """
-    entered = _entry.seq.between(after + 1, until)
-    left = _entry.left_seq.between(after + 1, until)
-    query = sa.select(*_LINE[:2]).select_from(_JOINED).distinct()
+def touched_lines(session: Session, entry: int) -> set[LineKey]:
+    """Return the lines that an entry enters or leaves."""
+    query = sa.select(*_LINE[:2]).select_from(_JOINED)
     return {
         (country, component)
-        for moved in (entered, left)
-        for country, component in session.execute(query.where(moved, Lines(countries).condition()))
+        for moment in (_entry.seq, _entry.left_seq)
+        for country, component in session.execute(query.where(moment == entry))
     }
 
 
-def related_lines(session: Session, countries: Collection[str]) -> set[LineKey]:
-    """Return the lines of `countries` in which anything repeats or clarifies another statement."""
-    any_related = (
-        sa.select(sa.literal(1)).where(_entry.line_id == _line.id, _entry.is_related).correlate(_lines)
-    )
-    query = sa.select(*_LINE[:2]).where(Lines(countries).condition(), sa.exists(any_related)).distinct()
-    return {(country, component) for country, component in session.execute(query)}
+def following_lines(session: Session, chains: Collection[int], seq: int) -> set[LineKey]:
+    """Return the lines in which anything repeats a statement of `chains`, be it by way of another repeat."""
+    found: set[LineKey] = set()
+    pending, met = set(chains), set(chains)
+    following = sa.join(_JOINED, table_of(StatementRelation), _relation.seq == _entry.seq)
+    query = sa.select(*_LINE[:2], _entry.chain).select_from(following)
+    query = query.where(_relation.relation == Relation.REPEATS, _relation.seq <= seq)
+    while pending:
+        rows = session.execute(query.where(among(_relation.target_chain, pending))).all()
+        found |= {(country, component) for country, component, _ in rows}
+        pending = {chain for *_, chain in rows} - met
+        met |= pending
+    return found
 
 
 def relations_of(session: Session, heard: Iterable[Heard], seq: int, new: Iterable[Any] = ()) -> Relations:
@@ -442,14 +336,12 @@ def heard_in(
 
 
 # Built once: a bulk request asks it for every row, and building costs more than asking.
-_IDS = sa.select(_line.component, _line.id).where(
-    _line.country_code == sa.bindparam("country_code"), _line.voice == sa.bindparam("voice")
-)
+_IDS = sa.select(_line.component, _line.id).where(_line.country_code == sa.bindparam("country_code"))
 
 
-def line_ids(session: Session, country: str, voice: str) -> dict[str, int]:
-    """Return the ids of the lines of a country's voice, by component."""
-    return dict(session.execute(_IDS, {"country_code": country, "voice": voice}).all())
+def line_ids(session: Session, country: str) -> dict[str, int]:
+    """Return the ids of a country's lines, by component."""
+    return dict(session.execute(_IDS, {"country_code": country}).all())
 
 
 def newest_line_id(session: Session) -> int:

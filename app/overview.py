@@ -1,16 +1,18 @@
-"""What the dashboard shows of a day: the matrix, a line with its statements. Pure: no database, no clock."""
+"""What the dashboard shows of a day: the matrix, a line with its statements."""
 
 from bisect import bisect_left, bisect_right
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import date
 
-from app.as_of import Known, PositionFilter, Viewer, positions_as_of, report_views
-from app.diff import DiffEntry, events_by_day, steps_by_day
+from app.as_of import Moment, PositionFilter, Viewer, clamped, positions_as_of
+from app.diff import DiffEntry, Story, events
+from app.items import listed
 from app.lines import LineKey
-from app.positions import Held, PositionView
-from app.statements import StatementView, statement_view
+from app.positions import PositionView
+from app.standings import CHANGED, Stand, stands_on
+from app.statements import StatementView
 from app.vocabulary import FORCE, Component, Kind, Voice
 
 
@@ -63,17 +65,18 @@ class Matrix:
         }
 
 
-def matrix(known: Known, viewer: Viewer, day: date, reports: Mapping[LineKey, int]) -> Matrix:
-    """Return the matrix of `day`, sorted by the countries' names.
+def matrix(viewer: Viewer, moment: Moment) -> Matrix:
+    """Return the matrix of a day, sorted by the countries' names.
 
-    A country has a row once anything is said of it by then, a report included; a component has a
-    column where anything is. `reports` counts those beside each line.
+    A country has a row once anything holds or is reported of it by then, or was said and taken
+    back; a component has a column where anything is.
     """
     cells: dict[LineKey, list[PositionView]] = {}
-    for view in positions_as_of(known, viewer, day, PositionFilter(), possible=True):
-        cells.setdefault((view.country, view.component), []).append(view)
-    said = {key for key, line in known.lines.items() if line and line[0].effective_on <= day}
-    shown = said | cells.keys() | {key for key, count in reports.items() if count}
+    for item in positions_as_of(viewer, moment, PositionFilter(), possible=True):
+        cells.setdefault((item.view.country, item.view.component), []).append(item.view)
+    stands = stands_on(viewer.session, moment.head.seq, clamped(moment.as_of, moment.head))
+    reports = {key: stand.reports for key, stand in stands.items()}
+    shown = stands.keys() | cells.keys()
     components = [each for each in Component if each in FORCE or any(key[1] == each for key in shown)]
     rows = [
         Row(code, viewer.names[code], [_cell(cells, reports, (code, each)) for each in components])
@@ -103,22 +106,20 @@ class Calendar:
     """By component: how many countries hold each rung of firmness from a day on, for each such day."""
 
 
-def calendar(known: Known) -> Calendar:
-    """Return the calendar of lines of the record."""
-    first = min((line[0].effective_on for line in known.lines.values() if line), default=None)
+def calendar(steps: Mapping[LineKey, Iterable[Stand]], first: date | None) -> Calendar:
+    """Return the calendar of lines, by what they answer; `first` is the day of their first statement."""
     moved: dict[str, dict[date, Counter[str]]] = {}
-    for key in known.lines:
-        for step in steps_by_day(known, key, None, date.max):
-            if not step.is_affirmation and isinstance(step.at, date):
-                rungs = moved.setdefault(key[1], {}).setdefault(step.at, Counter())
-                rungs.subtract(_rungs(step.before))
-                rungs.update(_rungs(step.after))
+    for key, stands in steps.items():
+        before: str | None = None
+        for stand in stands:
+            rung = stand.content and stand.content.split(" ", 2)[1]
+            if stand.step == CHANGED:
+                rungs = moved.setdefault(key[1], {}).setdefault(stand.holds_from, Counter())
+                rungs.subtract([before] if before else [])
+                rungs.update([rung] if rung else [])
+            before = rung
     changed = sorted({day for days in moved.values() for day in days})
     return Calendar(first, tuple(changed), {each: _summed(days) for each, days in moved.items()})
-
-
-def _rungs(held: Held | None) -> list[str]:
-    return [] if held is None else [held.first.stance.rpartition(" ")[2]]
 
 
 def _summed(moved: Mapping[date, Counter[str]]) -> list[tuple[date, dict[str, int]]]:
@@ -167,17 +168,23 @@ class LineShown:
     history: list[DiffEntry]
 
 
-def line_shown(known: Known, viewer: Viewer, key: tuple[str, Component], day: date) -> LineShown:
-    """Return a line with its statements up to `day`; those that say otherwise are among them."""
-    line = [each for each in known.lines.get(key, ()) if each.effective_on <= day]
-    viewer.load(each.seq for each in line)
-    spoken = [viewer.stated(each.seq) for each in line if each.voice != Voice.REPORT]
-    steps = steps_by_day(known, key, None, day)
+def line_shown(
+    story: Story, viewer: Viewer, key: tuple[str, Component], moment: Moment, possible: Sequence[int]
+) -> LineShown:
+    """Return a line with its statements up to a day; those that say otherwise are among them.
+
+    `possible` are the entries that may hold already.
+    """
+    day = moment.as_of
+    spoken = [each.seq for each in story.said(key, day) if each.voice != Voice.REPORT]
+    reports, stand = story.reports(key, day), story.stand(key, day)
+    position = viewer.position(key, day, stand)
+    viewer.load([*spoken, *reports, *possible])
     return LineShown(
         component=key[1],
-        position=viewer.position(known, key, day),
-        possible=list(viewer.possible(known, key, day)),
-        statements=[statement_view(stated) for stated in reversed(spoken)],
-        reports=list(reversed(report_views(known, viewer, key, day))),
-        history=list(reversed(list(events_by_day(known, viewer, key, steps)))),
+        position=None if position is None else position.view,
+        possible=[viewer.possible(key, seq, len(reports)).view for seq in possible],
+        statements=listed(viewer.statements(spoken[::-1])),
+        reports=listed(viewer.statements(reports[::-1])),
+        history=list(events(viewer, key, story.steps(key, day)))[::-1],
     )

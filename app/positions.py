@@ -4,27 +4,16 @@ The rules are here and pure: statements in, position out, no database and no clo
 """
 
 from collections.abc import Iterable
-from dataclasses import dataclass, field
-from datetime import date, timedelta
+from dataclasses import dataclass, field, replace
+from datetime import date
 from typing import Literal, Protocol
 
 from pydantic import BaseModel
 from pydantic import Field as Described
 
-from app.lines import Heard
+from app.lines import Heard, by_place
 from app.sources import SourceBrief
-from app.statements import (
-    Caveat,
-    Condition,
-    Quantity,
-    Stated,
-    StatementView,
-    caveats_of,
-    conditions_of,
-    quantity_of,
-    statement_view,
-    types_of,
-)
+from app.statements import Caveat, Condition, Quantity, StatementView, types_of
 from app.vocabulary import Component, Firmness, Kind, Location, Voice
 
 COMPARED = (
@@ -57,11 +46,6 @@ class Held:
         """Day on which the run began."""
         return self.first.effective_on
 
-    @property
-    def seqs(self) -> list[int]:
-        """Entries that are shown of it."""
-        return [self.first.seq, *(side.seq for side in self.sides)]
-
     def differs(self, other: "Held | None") -> bool:
         """Tell whether another answer differs in any field of `COMPARED`."""
         if other is None:
@@ -80,22 +64,25 @@ class Marks(Protocol):
         """Return the chains that it clarifies."""
 
 
+Said = tuple["Said | None", Heard]
+"""What a voice said, the last first: each with what it said before."""
+
+
 @dataclass(slots=True)
 class _Speaker:
     """One voice of a line, as far as it has spoken."""
 
-    marks: Marks
     has_spoken: bool = False
     first: Heard | None = None
     word: Heard | None = None
     last_affirmed_on: date = date.min
     affirmations: int = 0
-    said: list[Heard] = field(default_factory=list)
-    """Its statements so far that are neither repeats nor withdrawals, in order."""
+    said: Said | None = field(default=None, compare=False)
+    """Its statements so far that are neither repeats nor withdrawals."""
 
-    def hear(self, stated: Heard) -> None:
+    def hear(self, stated: Heard, marks: Marks) -> None:
         self.has_spoken = True
-        repeated = self.marks.repeated(stated) if stated.is_related else ()
+        repeated = marks.repeated(stated) if stated.is_related else ()
         if repeated:
             # Words that take something back affirm nothing, whatever they are marked as.
             if self.first is not None and self.first.meaning in repeated and not stated.is_withdrawal:
@@ -104,7 +91,7 @@ class _Speaker:
             if self.word is not None and self.word.is_refusal == stated.is_refusal:
                 self.first = self.word = None
         else:
-            self.said.append(stated)
+            self.said = (self.said, stated)
             same = self.first is not None and self.first.meaning == stated.meaning
             # In `other` equal words may mean different things: only a marked repeat affirms there.
             if same and stated.component != Component.OTHER:
@@ -118,46 +105,52 @@ class _Speaker:
         self.affirmations += 1
         self.last_affirmed_on = stated.effective_on
 
-    def contradictions(self, word: Heard) -> list[Heard]:
+    def contradictions(self, word: Heard, marks: Marks) -> list[Heard]:
         """Return its own statements that contest its word (DESIGN.md 3.5)."""
         found = []
-        for other in reversed(self.said):
-            if other.effective_on < word.starts_on:
-                break
+        said = self.said
+        while said is not None and (other := said[1]).effective_on >= word.starts_on:
             if other.stance != word.stance and not (
-                self._clarifies(word, other) or self._clarifies(other, word)
+                _clarifies(word, other, marks) or _clarifies(other, word, marks)
             ):
                 found.append(other)
+            said = said[0]
         return found
 
-    def _clarifies(self, stated: Heard, other: Heard) -> bool:
-        return stated.is_related and other.chain in self.marks.clarified(stated)
+
+def _clarifies(stated: Heard, other: Heard, marks: Marks) -> bool:
+    return stated.is_related and other.chain in marks.clarified(stated)
 
 
+@dataclass(slots=True)
 class LineState:
-    """A line as far as its statements have been heard; hear them in the order of `Heard.place`."""
+    """A line as far as its statements have been heard; hear them in the order of `Heard.place`.
 
-    __slots__ = ("_government", "_head_of_state")
+    Two are equal where whatever is said next is answered alike, unless it contests something older.
+    """
 
-    def __init__(self, marks: Marks) -> None:
-        self._government = _Speaker(marks)
-        self._head_of_state = _Speaker(marks)
+    marks: Marks = field(compare=False)
+    government: _Speaker = field(default_factory=_Speaker)
+    head_of_state: _Speaker = field(default_factory=_Speaker)
+    reports: int = 0
 
     def hear(self, stated: Heard) -> None:
-        """Take in the next statement. Reports are not heard: they never set a position."""
+        """Take in the next statement. Reports are counted: they never set a position."""
         if stated.voice == Voice.GOVERNMENT:
-            self._government.hear(stated)
+            self.government.hear(stated, self.marks)
         elif stated.voice == Voice.HEAD_OF_STATE:
-            self._head_of_state.hear(stated)
+            self.head_of_state.hear(stated, self.marks)
+        else:
+            self.reports += 1
 
     def held(self) -> Held | None:
         """Return the position after what was heard, or None where nobody holds any (DESIGN.md 3.3)."""
-        lead, other = self._government, self._head_of_state
+        lead, other = self.government, self.head_of_state
         if not lead.has_spoken:
             lead, other = other, lead
         if lead.first is None or lead.word is None:
             return None
-        sides = lead.contradictions(lead.word)
+        sides = lead.contradictions(lead.word, self.marks)
         if other.word is not None and other.word.is_refusal != lead.word.is_refusal:
             sides.append(other.word)
         return Held(
@@ -165,26 +158,25 @@ class LineState:
             word=lead.word,
             last_affirmed_on=lead.last_affirmed_on,
             affirmations=lead.affirmations,
-            sides=tuple(sorted(sides, key=lambda side: side.place)),
+            sides=tuple(sorted(sides, key=by_place)),
         )
 
     def offers(self, voice: str) -> set[str]:
         """Return which of the line's offers stand: its position, the word of `voice`, or both."""
-        speaker = self._head_of_state if voice == Voice.HEAD_OF_STATE else self._government
+        speaker = self.head_of_state if voice == Voice.HEAD_OF_STATE else self.government
         held = self.held()
         standing = {"position": held and held.word, "word": speaker.word}
         return {name for name, word in standing.items() if word and not word.is_refusal}
 
+    def copy(self, marks: Marks) -> "LineState":
+        """Return the same, to go on from under other marks."""
+        return LineState(marks, replace(self.government), replace(self.head_of_state), self.reports)
 
-def line_state(line: Iterable[Heard], marks: Marks, day: date) -> LineState:
-    """Return a line as it stands on `day`, statements effective on it included.
 
-    `line` is in the order of `Heard.place`.
-    """
+def line_state(line: Iterable[Heard], marks: Marks) -> LineState:
+    """Return a line as it stands when all of `line`, in the order of `Heard.place`, is heard."""
     state = LineState(marks)
     for stated in line:
-        if stated.effective_on > day:
-            break
         state.hear(stated)
     return state
 
@@ -220,17 +212,6 @@ class PositionView(BaseModel):
     source: SourceBrief
 
 
-@dataclass(frozen=True, slots=True)
-class Shown:
-    """What a view of a position needs beside the position itself."""
-
-    country_name: str
-    component: Component
-    day: date
-    stale_after: timedelta
-    reports: int
-
-
 def compared(view: PositionView) -> dict[str, object]:
     """Return the values of `COMPARED`, in a form in which equal means the same."""
     quantity = view.quantity and (view.quantity.min, view.quantity.max, view.quantity.unit)
@@ -245,75 +226,3 @@ def compared(view: PositionView) -> dict[str, object]:
         view.contested,
     )
     return dict(zip(COMPARED, values, strict=True))
-
-
-def position_view(held: Held, first: Stated, sides: Iterable[Stated], shown: Shown) -> PositionView:
-    """Return a certain position as clients see it; `first` and `sides` are those of `held`, whole."""
-    return _view(
-        first,
-        shown,
-        since=held.since,
-        last_affirmed_on=held.last_affirmed_on,
-        affirmations=held.affirmations,
-        stale=shown.day - held.last_affirmed_on > shown.stale_after,
-        certainty="certain",
-        sides=[statement_view(side) for side in sides],
-    )
-
-
-def possible_view(stated: Stated, shown: Shown) -> PositionView:
-    """Return what may hold already, though it is not certain yet (DESIGN.md 3.6)."""
-    return _view(
-        stated,
-        shown,
-        since=None,
-        last_affirmed_on=None,
-        affirmations=0,
-        stale=False,
-        certainty="possible",
-        sides=[],
-    )
-
-
-def _view(
-    stated: Stated,
-    shown: Shown,
-    *,
-    since: date | None,
-    last_affirmed_on: date | None,
-    affirmations: int,
-    stale: bool,
-    certainty: Literal["certain", "possible"],
-    sides: list[StatementView],
-) -> PositionView:
-    row = stated.row
-    conditions = conditions_of(row)
-    # What was recorded was checked then: it is not checked again whenever it is read.
-    return PositionView.model_construct(
-        country=row.country_code,
-        country_name=shown.country_name,
-        component=shown.component,
-        kind=row.kind,
-        firmness=row.firmness,
-        voice=row.voice,
-        conditional=bool(conditions),
-        conditions=conditions,
-        caveats=caveats_of(row),
-        location=row.location,
-        quantity=quantity_of(row),
-        summary=row.summary,
-        speaker=row.speaker,
-        quote=row.quote,
-        since=since,
-        stated_on=row.stated_on,
-        effective_on=row.effective_on,
-        last_affirmed_on=last_affirmed_on,
-        affirmations=affirmations,
-        stale=stale,
-        certainty=certainty,
-        contested=bool(sides),
-        sides=sides,
-        reports=shown.reports,
-        seq=row.seq,
-        source=stated.source,
-    )

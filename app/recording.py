@@ -12,24 +12,17 @@ from pydantic import BaseModel, ConfigDict, Field
 from sqlmodel import Session, col
 
 from app.appending import Values, append, next_instant
-from app.as_of import PositionFilter, Viewer, known_between
-from app.changes import (
-    Change,
-    ChangeView,
-    Head,
-    Writer,
-    change_views,
-    get_change,
-    head_of,
-    stated_by,
-)
+from app.as_of import PositionFilter, Viewer
+from app.changes import ChangeView, Head, Writer, get_change, head_of, stated_by
 from app.diff import DiffEntry, Mode, diff_knowledge
 from app.drafts import corrected, draft_of, refuse_duplicate, source_faults
 from app.errors import Forbidden, NotLive, invalid, refused
 from app.fields import Text
 from app.intake import Intake, intake
+from app.lines import Lines, touched_lines
 from app.positions import PositionView
 from app.sources import NewSource, Source, SourceBrief, find_source
+from app.standings import stands_on
 from app.statements import (
     CorrectedFields,
     NewPosition,
@@ -86,7 +79,7 @@ def state(session: Session, viewer: Viewer, writer: Writer, new: NewPosition) ->
     taken = intake(session)
     before = taken.head
     add_statement(taken, next_instant(before), writer, new)
-    taken.insert()
+    taken.derive()
     return _answer(session, viewer, before, taken.head)
 
 
@@ -114,7 +107,7 @@ def correct(session: Session, viewer: Viewer, writer: Writer, entry: int, correc
     draft = draft_of(taken, recorded_at, writer, body, left)
     change = _change(Action.CORRECT, writer, recorded_at, correction.reason, left)
     taken.append(change, draft)
-    taken.insert()
+    taken.derive()
     return _answer(session, viewer, head, taken.head)
 
 
@@ -237,16 +230,13 @@ def _live_entry(session: Session, head: Head, writer: Writer, entry: int) -> Sta
 
 
 def _answer(session: Session, viewer: Viewer, before: Head, after: Head) -> Recorded:
-    change = session.get_one(Change, after.seq)
     assert after.recorded_at is not None
     span, today = (before.seq, after.seq), after.recorded_at.date()
-    first, last = known_between(session, span, None)
-    diff = diff_knowledge(
-        first, last, {after.seq: change.action}, viewer, span, today, Mode.NET, PositionFilter()
-    )
-    touched = sorted(last.moved(after.seq))
+    touched = touched_lines(session, after.seq)
+    stands = stands_on(session, after.seq, today, Lines(keys=touched)) if touched else {}
+    positions = (viewer.position(key, today, stand) for key, stand in stands.items())
     return Recorded(
-        change=change_views(session, [change], after.seq)[0],
-        positions=[view for key in touched if (view := viewer.position(last, key, today))],
-        diff=diff,
+        change=get_change(session, after.seq, after.seq),
+        positions=[item.view for item in positions if item is not None],
+        diff=diff_knowledge(viewer, span, today, Mode.NET, PositionFilter()),
     )

@@ -16,13 +16,15 @@ from typing import Any
 from pydantic import BaseModel
 from sqlmodel import Session
 
-from app.as_of import Moment, PositionFilter, Viewer, known_on, known_record, positions_as_of
+from app.as_of import Moment, PositionFilter, Viewer, positions_as_of
 from app.changes import Head, LedgerFilter, changes_after, source_view, supported_by
 from app.countries import country_names, every_country
 from app.export import TABLES, csv_lines, datapackage, history_rows, ndjson_lines
 from app.fields import instant_text
-from app.lines import tracked_countries
+from app.items import listed
+from app.lines import Lines, tracked_countries
 from app.sources import newest_source_id, sources_up_to
+from app.standings import stands_of
 from app.vocabulary import CREDIBILITY, OFFERS, REFUSALS, SETS, Firmness, Word
 
 STALE_AFTER = timedelta(days=180)
@@ -116,19 +118,19 @@ def table_rows(session: Session, table: str, head: Head, day: date) -> Iterable[
     viewer = Viewer(session, country_names(session), STALE_AFTER)
     if table == "history":
         return _history(viewer, head, day)
-    known = known_on(session, Moment(day, head), PositionFilter())
-    return positions_as_of(known, viewer, day, PositionFilter())
+    return listed(positions_as_of(viewer, Moment(day, head), PositionFilter()))
 
 
 def _history(viewer: Viewer, head: Head, day: date) -> Iterator[BaseModel]:
     for code in sorted(tracked_countries(viewer.session, head.seq)):
-        known = known_record(viewer.session, head.seq, {code})
-        yield from history_rows(known, viewer, day, PositionFilter())
+        stands = stands_of(viewer.session, head.seq, Lines({code}), until=day)
+        yield from history_rows(stands, viewer, day, PositionFilter())
 
 
 def _ledger(session: Session, seq: int) -> Iterator[BaseModel]:
     for after in range(0, seq, STRETCH):
-        yield from changes_after(session, after, seq, STRETCH, LedgerFilter())
+        for _, item in changes_after(session, after, seq, STRETCH, LedgerFilter()):
+            yield item.view
 
 
 def digest_of(path: Path) -> str:

@@ -4,10 +4,13 @@ Rows are never changed, database triggers see to it; a correction is a new state
 """
 
 import hashlib
+from collections.abc import Iterable
 from dataclasses import dataclass
 from datetime import date
 from functools import lru_cache
-from typing import Annotated, Any
+from itertools import pairwise
+from operator import attrgetter
+from typing import Annotated, Any, NamedTuple
 
 import sqlalchemy as sa
 from pydantic import BaseModel, ConfigDict
@@ -117,30 +120,80 @@ class StatementView(BaseModel):
     seq: int | None = Described(description="Entry that holds it; null only under `dry_run`.")
     country: str = Described(examples=["PL"])
     kind: Kind
-    refuses: list[Component] | None = Described(description="Components refused; null for an offer.")
-    component: Component | None = Described(description="Component offered; null for a refusal.")
     firmness: Firmness
-    stated_on: str = Described(description="EDTF, as the source supports it.", examples=["2025-03"])
-    stated_earliest_on: date | None = Described(description="First possible day; null if open.")
-    stated_latest_on: date = Described(description="Last possible day.")
-    effective_on: date = Described(description="Day from which it counts (DESIGN.md 3.1).")
-    summary: str
-    speaker: str | None
-    speaker_role: str | None
-    authority: Authority | None
     voice: Voice
-    attribution: Attribution | None
-    quote: str | None
-    quote_language: str | None
     conditions: list[Condition]
     caveats: list[Caveat]
     location: Location | None
     quantity: Quantity | None
+    summary: str
+    speaker: str | None
+    quote: str | None
+    stated_on: str = Described(description="EDTF, as the source supports it.", examples=["2025-03"])
+    effective_on: date = Described(description="Day from which it counts (DESIGN.md 3.1).")
+    stated_earliest_on: date | None = Described(description="First possible day; null if open.")
+    stated_latest_on: date = Described(description="Last possible day.")
+    refuses: list[Component] | None = Described(description="Components refused; null for an offer.")
+    component: Component | None = Described(description="Component offered; null for a refusal.")
+    speaker_role: str | None
+    authority: Authority | None
+    attribution: Attribution | None
+    quote_language: str | None
     relates_to: list[Related]
     credibility: int = Described(ge=1, le=6, description="Admiralty figure; 6 = cannot be judged.")
     locator: str | None
     notes: str | None
     source: SourceBrief
+
+
+class Pieces(NamedTuple):
+    """A statement as JSON without its braces, cut where a position says more in between."""
+
+    words: str
+    """From `kind` to `voice`."""
+    content: str
+    """From `conditions` to `quote`."""
+    dates: str
+    """From `stated_on` to `effective_on`."""
+    rest: str
+    """From `stated_earliest_on` to `notes`."""
+    source: str
+
+    def statement(self, seq: int | None, country: str) -> str:
+        """Return the JSON of the statement, as of `StatementView`."""
+        return f'{{"seq":{"null" if seq is None else seq},"country":"{country}",{",".join(self)}}}'
+
+    @property
+    def is_conditional(self) -> bool:
+        """Whether there are conditions."""
+        return not self.content.startswith('"conditions":[],')
+
+
+_CUTS = ("kind", "conditions", "stated_on", "stated_earliest_on", "source", None)
+_names = tuple(StatementView.model_fields)
+_PARTS = tuple(
+    set(_names[_names.index(first) : None if end is None else _names.index(end)])
+    for first, end in pairwise(_CUTS)
+    if first is not None
+)
+
+
+def pieces_of(view: StatementView) -> Pieces:
+    """Return the JSON of a statement in pieces."""
+    return Pieces(*(view.model_dump_json(include=part, warnings=False)[1:-1] for part in _PARTS))
+
+
+class StatementJSON(SQLModel, table=True):
+    """A statement as it is answered, in `Pieces`: derived, so that no reading has to make it again."""
+
+    __tablename__ = "statement_json"
+
+    seq: int = Field(sa_type=sa.BigInteger, primary_key=True, foreign_key="statement.seq")
+    words: str = Field(sa_type=sa.Text)
+    content: str = Field(sa_type=sa.Text)
+    dates: str = Field(sa_type=sa.Text)
+    rest: str = Field(sa_type=sa.Text)
+    source: str = Field(sa_type=sa.Text)
 
 
 def search_text_of(summary: str, quote: str | None, speaker: str | None) -> str:
@@ -259,6 +312,16 @@ def statement_view(stated: Stated) -> StatementView:
         notes=row.notes,
         source=stated.source,
     )
+
+
+def pieces_from(row: Any, source: Any, relations: Iterable[Any]) -> Pieces:
+    """Return the JSON of a statement in pieces.
+
+    Takes what has the columns of `Statement`, of `Source` and of `StatementRelation`.
+    """
+    brief = SourceBrief.model_construct(**{name: getattr(source, name) for name in SourceBrief.model_fields})
+    related = tuple(sorted(relations, key=attrgetter("target_seq", "relation")))
+    return pieces_of(statement_view(Stated(row.seq, 0, None, row, brief, related)))
 
 
 class NewCondition(BaseModel):

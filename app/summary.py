@@ -1,8 +1,9 @@
 """How many countries hold what: on a day, and over time, for charts. Pure: no database, no clock."""
 
+from bisect import bisect_left
 from calendar import monthrange
 from collections import Counter
-from collections.abc import Collection, Iterable, Iterator, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import date, timedelta
 from enum import StrEnum
@@ -10,9 +11,10 @@ from typing import NamedTuple
 
 from pydantic import BaseModel, Field
 
-from app.as_of import Known, PositionFilter, Viewer
+from app.as_of import PositionFilter, Viewer
 from app.lines import LineKey
-from app.positions import Held, LineState, PositionView
+from app.positions import PositionView
+from app.standings import Stand
 from app.vocabulary import Component, Firmness, Kind
 
 MOST_INTERVALS = 4_000
@@ -58,11 +60,11 @@ class _Tally:
 
     counts: Counter[tuple[Component, Kind, Firmness, str]]
 
-    def add(self, view: PositionView, *, is_stale: bool) -> None:
-        key = (view.component, view.kind, view.firmness)
+    def add(self, counted: "_Counted", *, is_stale: bool) -> None:
+        key = counted[:3]
         self.counts[(*key, "count")] += 1
-        self.counts[(*key, "conditional")] += view.conditional
-        self.counts[(*key, "contested")] += view.contested
+        self.counts[(*key, "conditional")] += counted.conditional
+        self.counts[(*key, "contested")] += counted.contested
         self.counts[(*key, "stale")] += is_stale
 
     def result(self) -> list[Count]:
@@ -80,11 +82,22 @@ class _Tally:
         ]
 
 
+class _Counted(NamedTuple):
+    """What of a position is counted."""
+
+    component: Component
+    kind: Kind
+    firmness: Firmness
+    conditional: bool
+    contested: bool
+
+
 def count_positions(positions: Iterable[PositionView]) -> list[Count]:
     """Return how many of `positions` hold what, sorted by component, kind, firmness."""
     tally = _Tally(Counter())
     for view in positions:
-        tally.add(view, is_stale=view.stale)
+        counted = _Counted(view.component, view.kind, view.firmness, view.conditional, view.contested)
+        tally.add(counted, is_stale=view.stale)
     return tally.result()
 
 
@@ -127,50 +140,54 @@ def _end(day: date, interval: Interval) -> date:
     return day
 
 
-def timeline(known: Known, viewer: Viewer, days: Sequence[date], wanted: PositionFilter) -> list[Point]:
-    """Return what was held on each of `days`, which are in order; each line is walked once."""
+def timeline(
+    stands: Mapping[LineKey, Sequence[Stand]], viewer: Viewer, days: Sequence[date], wanted: PositionFilter
+) -> list[Point]:
+    """Return what was held on each of `days`, which are in order; each line is walked once.
+
+    `stands` are all that the wanted lines answer up to the last day.
+    """
     tallies = [_Tally(Counter()) for _ in days]
     # Whether a position is stale differs from day to day; the rest only when something is said.
     lasting = replace(wanted, stale=None)
-    spans = [span for key in known.lines if wanted.wants_line(key) for span in _spans(known, key, days)]
-    viewer.load(seq for span in spans for seq in span.held.seqs)
+    spans = [span for key in stands for span in _spans(key, stands[key], days)]
+    viewer.load_shown(span.stand for span in spans)
     for span in spans:
-        view = viewer.view(known, span.key, days[span.first], span.held)
-        if not lasting.passes(view):
-            continue
-        assert view is not None
+        if not lasting.takes_all_of_lines:
+            item = viewer.position(span.key, days[span.first], span.stand)
+            if item is None or not lasting.passes(item.view):
+                continue
+        counted = _counted(span.key, span.stand, viewer)
         for number in range(span.first, span.end):
-            is_stale = days[number] - span.held.last_affirmed_on > viewer.stale_after
+            is_stale = days[number] - (span.stand.last_affirmed_on or date.max) > viewer.stale_after
             if wanted.stale in (None, is_stale):
-                tallies[number].add(view, is_stale=is_stale)
+                tallies[number].add(counted, is_stale=is_stale)
     return [Point(on=day, counts=tally.result()) for day, tally in zip(days, tallies, strict=True)]
+
+
+def _counted(key: LineKey, stand: Stand, viewer: Viewer) -> _Counted:
+    assert stand.shown_seq is not None
+    assert stand.content is not None
+    kind, firmness, _ = stand.content.split(" ", 2)
+    conditional = viewer.pieces(stand.shown_seq).is_conditional
+    return _Counted(Component(key[1]), Kind(kind), Firmness(firmness), conditional, bool(stand.sides))
 
 
 class _Span(NamedTuple):
     """What a line held on the days numbered from `first` up to `end`, that one excluded."""
 
     key: LineKey
-    held: Held
+    stand: Stand
     first: int
     end: int
 
 
-def _spans(known: Known, key: LineKey, days: Sequence[date]) -> Iterator[_Span]:
-    """Yield what a line holds on `days`, in order; what was said between two of them is heard together."""
-    state, line, heard = LineState(known), known.lines[key], 0
-    held: Held | None = None
-    since = 0
-    for number, day in enumerate(days):
-        before = heard
-        while heard < len(line) and line[heard].effective_on <= day:
-            state.hear(line[heard])
-            heard += 1
-        if heard != before:
-            if held is not None:
-                yield _Span(key, held, since, number)
-            held, since = state.held(), number
-    if held is not None:
-        yield _Span(key, held, since, len(days))
+def _spans(key: LineKey, stands: Sequence[Stand], days: Sequence[date]) -> Iterator[_Span]:
+    """Yield what a line holds on `days`, in order; what was said between two of them counts together."""
+    starts = [bisect_left(days, stand.holds_from) for stand in stands]
+    for stand, first, end in zip(stands, starts, [*starts[1:], len(days)], strict=True):
+        if first < end and stand.shown_seq is not None:
+            yield _Span(key, stand, first, end)
 
 
 def flat_points(points: Iterable[Point]) -> list[CountOn]:

@@ -21,11 +21,21 @@ from sqlmodel import Session, col
 from app.changes import Change
 from app.dates import BadDate, Edtf, parse_edtf
 from app.db import canonical_json, table_of
+from app.deriving import standings_of
 from app.digests import NO_DIGEST, SOURCE_FIELDS, entry_json, next_digest
 from app.fields import canonical_url
 from app.lines import Line, LineEntry, heard_in
 from app.sources import Source
-from app.statements import Statement, StatementRelation, components_of, search_text_of
+from app.standings import Standing
+from app.statements import (
+    Pieces,
+    Statement,
+    StatementJSON,
+    StatementRelation,
+    components_of,
+    pieces_from,
+    search_text_of,
+)
 from app.vocabulary import Action
 
 LEFT_WRONGLY = "it leaves its lines with another entry than the one that replaces it"
@@ -108,6 +118,8 @@ def _walk(session: Session, head: str | None, progress: Callable[[int], None] | 
         return Verified(seq, digest, Finding(min(wrongly_left.values()), LEFT_WRONGLY))
     if orphans := _orphans(session):
         return Verified(seq, digest, Finding(orphans, "a row without its entry: something was inserted"))
+    if misplaced := _misplaced(session, seq):
+        return Verified(seq, digest, Finding(misplaced, "what its lines answer from then on does not follow"))
     if not met:
         what = "no entry has the digest that you kept: the end was cut off or history was rewritten"
         return Verified(seq, digest, Finding(seq, what))
@@ -119,7 +131,7 @@ class _Stored(NamedTuple):
 
     seq: int
     parts: list[tuple[Any, ...]]
-    """The values of `_CHANGE`, `_STATEMENT`, `_SOURCE` and `_REPLACED`."""
+    """The values of `_CHANGE`, `_STATEMENT`, `_SOURCE`, `_REPLACED` and `Pieces`."""
     relations: list[Any]
     lines: list[Any]
 
@@ -129,18 +141,19 @@ _STATEMENT = tuple(Statement.model_fields)
 _SOURCE = (*SOURCE_FIELDS, "canonical_url", "known_from_seq")
 _REPLACED = ("seq", "chain", "stated_on", "effective_on")
 _PLACE = tuple(name for name in LineEntry.model_fields if name not in ("line_id", "seq"))
-_IN_LINE = ("country", "component", "voice", *_PLACE, "really_left")
-_PLACED = ("country", "component", "voice", *(name for name in _PLACE if name != "left_seq"))
+_IN_LINE = ("country", "component", *_PLACE, "really_left")
+_PLACED = ("country", "component", *(name for name in _PLACE if name != "left_seq"))
 _RELATION = ("target_seq", "relation", "target_chain", "real_chain")
-_PARTS = (_CHANGE, _STATEMENT, _SOURCE, _REPLACED)
+_PARTS = (_CHANGE, _STATEMENT, _SOURCE, _REPLACED, Pieces._fields)
 _shapes: list[Any] = [namedtuple("_Part", names) for names in (*_PARTS, _RELATION, _IN_LINE)]
 *_SHAPES, _RELATED, _LINE = _shapes
 
 
 def _stretches(session: Session) -> Iterator[list[_Stored]]:
     """Yield the entries in order, a stretch at a time, with flat memory."""
-    change, statement, source, relation, place, line = (
-        table_of(each) for each in (Change, Statement, Source, StatementRelation, LineEntry, Line)
+    change, statement, source, written, relation, place, line = (
+        table_of(each)
+        for each in (Change, Statement, Source, StatementJSON, StatementRelation, LineEntry, Line)
     )
     replaced, old, target = change.alias(), statement.alias(), change.alias()
     entries = (
@@ -151,9 +164,11 @@ def _stretches(session: Session) -> Iterator[list[_Stored]]:
             *_unread(source, _SOURCE),
             *_unread(replaced, _REPLACED[:2]),
             *_unread(old, _REPLACED[2:]),
+            *_unread(written, Pieces._fields),
         )
         .outerjoin(statement, statement.c.seq == change.c.seq)
         .outerjoin(source, source.c.id == statement.c.source_id)
+        .outerjoin(written, written.c.seq == change.c.seq)
         .outerjoin(replaced, replaced.c.seq == change.c.replaces)
         .outerjoin(old, old.c.seq == change.c.replaces)
         .order_by(change.c.seq)
@@ -166,7 +181,7 @@ def _stretches(session: Session) -> Iterator[list[_Stored]]:
     places = (
         sa.select(
             place.c.seq,
-            *_unread(line, ("country_code", "component", "voice")),
+            *_unread(line, ("country_code", "component")),
             *_unread(place, _PLACE),
             leaving.c.seq,
         )
@@ -213,13 +228,15 @@ class _Entry:
     statement: Any
     source: Any
     replaced: Any
+    written: Any
+    """The pieces of its JSON."""
     relations: list[Any]
     lines: list[Any]
 
 
 def _read(stored: _Stored) -> _Entry:
     """Return what an entry says; raise ValueError for a value that is not spelt as we spell it."""
-    change, statement, source, replaced = (
+    change, statement, source, replaced, written = (
         shape._make(values) for shape, values in zip(_SHAPES, stored.parts, strict=True)
     )
     if statement.seq is None:
@@ -237,6 +254,7 @@ def _read(stored: _Stored) -> _Entry:
         statement=statement,
         source=source,
         replaced=replaced,
+        written=written,
         relations=[_RELATED._make(each) for each in stored.relations],
         lines=[
             line._replace(effective_on=_day(line.effective_on), starts_on=_day(line.starts_on))
@@ -336,6 +354,8 @@ def _underived(entry: _Entry) -> str | None:
     heard = heard_in(read, components_of(read), entry.change.chain, entry.relations)
     if sorted(map(_place, entry.lines)) != sorted(map(_place, heard)):
         return "its places in the lines are not those that it enters"
+    if Pieces(*entry.written) != pieces_from(read, source, entry.relations):
+        return "its JSON is not what it says"
     return None
 
 
@@ -358,12 +378,30 @@ def _effective_on(entry: _Entry, latest_on: date) -> date:
     return min(latest_on, recorded_on)
 
 
+def _misplaced(session: Session, until: int) -> int | None:
+    """Return the first entry from which on a line answers what does not follow from its statements."""
+    standing, line = table_of(Standing), table_of(Line)
+    found: set[int] = set()
+    columns = [*Standing.model_fields]
+    for country in session.scalars(
+        sa.select(line.c.country_code).distinct().order_by(line.c.country_code)
+    ).all():
+        opened = standings_of(session, country, until).opened
+        expected = {tuple(row[name] for name in columns) for row in opened}
+        stored = sa.select(*(standing.c[name] for name in columns))
+        of_country = stored.join(line, line.c.id == standing.c.line_id).where(line.c.country_code == country)
+        different = expected ^ {tuple(row) for row in session.execute(of_country)}
+        found |= {row[columns.index("seq")] for row in different}
+    return min(found, default=None)
+
+
 def _orphans(session: Session) -> int | None:
     """Return the first statement, relation or place in a line that has no entry of its own."""
     for table, seq in (
         (Statement, col(Statement.seq)),
         (StatementRelation, col(StatementRelation.seq)),
         (LineEntry, col(LineEntry.seq)),
+        (StatementJSON, col(StatementJSON.seq)),
     ):
         query = sa.select(seq).select_from(table).outerjoin(Change, col(Change.seq) == seq)
         found = session.scalar(query.where(col(Change.seq).is_(None)).order_by(seq).limit(1))

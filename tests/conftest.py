@@ -32,7 +32,10 @@ from app.main import create_app
 from app.settings import Settings
 from app.vocabulary import Scope
 
-RECORD = "line_entry, line, statement_relation, statement, change, source, api_key, kept_answer"
+RECORD = (
+    "standing, statement_json, line_entry, line, statement_relation, statement, change, source, api_key, "
+    "kept_answer"
+)
 BACKENDS = ("sqlite", "postgresql")
 
 os.environ |= {"TRACKER_WRITE_LIMIT": "off", "TRACKER_FAILED_AUTH_LIMIT": "off"}

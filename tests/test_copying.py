@@ -174,7 +174,7 @@ def test_a_record_that_is_there_already_is_left_alone(
 ) -> None:
     target.migrate()
     with target.writing() as session:
-        session.execute(sa.text("INSERT INTO line VALUES (1, 'PL', 'troops', 'government')"))
+        session.execute(sa.text("INSERT INTO line VALUES (1, 'PL', 'troops')"))
     outcome = moved(record, there, tmp_path)
 
     assert (outcome.code, outcome.out) == (1, "")

@@ -334,7 +334,7 @@ def test_many_lines_are_compared_as_few_are(contributor: TestClient, monkeypatch
         make.state(contributor, country=country, stated_on="2025-03-01")
         make.state(contributor, country=country, firmness="committed", stated_on="2025-03-10")
     few = days(contributor, "2025-03-05", "2025-03-20", mode="events")
-    monkeypatch.setattr("app.as_of.FEW_LINES", 1)
+    monkeypatch.setattr("app.diff.FEW_LINES", 1)
     # Another question of the same meaning, lest the first answer be given again.
     many = days(contributor, "2025-03-05", "2025-03-20", mode="events", limit=999)
 

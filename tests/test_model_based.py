@@ -26,7 +26,6 @@ from hypothesis.stateful import (
 )
 from sqlmodel import select
 
-import app.lines
 from app.auth import ApiKey, create_key
 from app.db import Database
 from app.main import create_app
@@ -866,13 +865,6 @@ def assert_alike(views: list[Position | None], expected: list[Position]) -> None
 
     assert list(map(line, views)) == list(map(line, expected))
     assert sorted(views, key=place) == sorted(expected, key=place)
-
-
-@pytest.fixture(autouse=True)
-def _short_looks(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Let short lines be looked at as long ones are: in parts, and again where that does not suffice."""
-    monkeypatch.setattr(app.lines, "FIRST_LOOK", 2)
-    monkeypatch.setattr(app.lines, "SECOND_LOOK", 3)
 
 
 @pytest.fixture

@@ -13,7 +13,7 @@ from app.db import Database
 from tests import make
 from tests.test_queries import COUNTRIES, record
 
-GROWING = ("change", "statement", "statement_relation", "line_entry")
+GROWING = ("change", "statement", "statement_relation", "line_entry", "standing", "statement_json")
 """Tables with a row for each entry, or more."""
 
 URLS = (

@@ -11,18 +11,20 @@ from starlette.testclient import TestClient
 
 from app.changes import Change
 from app.db import Database
+from app.deriving import DERIVED, derive_everything
 from app.digests import NO_DIGEST, SOURCE_FIELDS
 from app.lines import LineEntry
 from app.settings import Settings
 from app.sources import Source
-from app.statements import Statement, StatementRelation
+from app.standings import Standing
+from app.statements import Pieces, Statement, StatementRelation
 from app.verify import Finding, Verified, verify
 from tests import make
 from tests.commands import coalition
 from tests.conftest import Clock
 
 OTHER = {"url": "https://example.org/b", "title": "B", "publisher": "Gazette", "published_on": "2025-04"}
-NUMBERED = ("change", "statement", "statement_relation", "line_entry")
+NUMBERED = ("change", "statement", "statement_relation", "line_entry", "statement_json", "standing")
 LAST = 8
 
 
@@ -174,7 +176,45 @@ def test_an_edit_of_a_place_in_a_line_is_found_there(record: Database) -> None:
 
     assert edited(record, LineEntry, names, "seq = 7") == dict.fromkeys(names, 7)
     assert found(record, "UPDATE line_entry SET line_id = line_id + 1 WHERE seq = 7")[0] == 7
-    assert found(record, "UPDATE line SET voice = 'report' WHERE country_code = 'FR'")[0] == 2
+    assert found(record, "UPDATE line_entry SET voice = 'report' WHERE seq = 2")[0] == 2
+
+
+def test_an_edit_of_what_is_kept_ready_to_be_answered_is_found_there(record: Database) -> None:
+    for name in Pieces._fields:
+        forgery = f"UPDATE statement_json SET {name} = {name} || ' ' WHERE seq = 4"
+        assert found(record, forgery) == (4, "its JSON is not what it says")
+    for forged in (
+        "affirmations = affirmations + 1",
+        "reports = reports + 1",
+        "sides = '1'",
+        "step = NULL",
+        "step_seqs = '1'",
+        "shown_seq = 1",
+        "since = '2020-01-01'",
+        "last_affirmed_on = '2020-01-01'",
+        "content = 'nothing'",
+        "holds_from = '2020-01-01'",
+        "left_seq = 5",
+    ):
+        at, said = found(record, f"UPDATE standing SET {forged} WHERE seq = 3")
+        assert (at, said) == (3, "what its lines answer from then on does not follow"), forged
+    assert found(record, "DELETE FROM standing WHERE seq = 3")[0] == 3
+    assert found(record, copied(Standing, "seq = 3", line_id="2"))[0] == 3
+
+
+def test_what_follows_from_the_ledger_can_be_made_again(record: Database) -> None:
+    def rows(session: Session) -> list[list[tuple[Any, ...]]]:
+        tables = (SQLModel.metadata.tables[str(each.__tablename__)] for each in DERIVED)
+        return [
+            sorted((tuple(row) for row in session.execute(sa.select(table))), key=str) for table in tables
+        ]
+
+    with record.writing() as session:
+        before = rows(session)
+        derive_everything(session)
+
+        assert all(before)
+        assert rows(session) == before
 
 
 def test_what_was_deleted_is_found_at_the_first_entry_that_misses_it(record: Database) -> None:
@@ -232,6 +272,7 @@ def test_an_end_that_was_cut_off_is_found_by_a_digest_kept_elsewhere(
 ) -> None:
     *_, before, kept = (item["digest"] for item in curator.get("/v1/changes").json()["items"])
     cut = [f"DELETE FROM {table} WHERE seq = 8" for table in reversed(NUMBERED)]
+    cut.append("UPDATE standing SET left_seq = NULL WHERE left_seq = 8")
 
     assert verified(record, *cut) == Verified(LAST - 1, before, None)
     assert verified(record, *cut, head=before).finding is None

@@ -56,11 +56,10 @@ def list_changes(request: Request, query: Annotated[ChangesQuery, Query()]) -> R
         page = changes_after(read.session, query.after, read.seq, query.limit, wanted)
         total = count_changes(read.session, read.seq, wanted)
         last = max(query.after, read.seq)
-        if len(page) == query.limit and page[-1].seq is not None:
-            last = page[-1].seq
-        meta = read.meta(total)
-        answer = ChangeList(meta=meta, items=page, next=read.feed_url(last))
-        return read.answer_list(answer, CHANGES)
+        if len(page) == query.limit:
+            last = page[-1][0]
+        items = [item for _, item in page]
+        return read.answer_items(read.meta(total), items, read.feed_url(last), CHANGES)
 
 
 @router.get("/{seq}", response_model=ChangeAnswer, responses=READ_ONE)

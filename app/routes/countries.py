@@ -9,17 +9,17 @@ from app.as_of import (
     CountryView,
     PositionFilter,
     by_line,
-    known_on,
-    known_record,
     positions_as_of,
     positions_of,
 )
 from app.countries import every_country, find_code, get_code
 from app.country_page import CountryPage, country_page
 from app.deps import reading
+from app.diff import story_of
 from app.export import COUNTRIES
 from app.fields import Line
 from app.freshness import SEEN
+from app.lines import Lines
 from app.paging import Meta, MomentQuery, Page, PageQuery
 from app.routes.answers import LIST, READ_ONE
 from app.vocabulary import Group
@@ -64,8 +64,7 @@ def list_countries(request: Request, query: Annotated[CountriesQuery, Query()]) 
         ]
         page, following = read.cut(found, lambda country: [country.code], query)
         wanted = PositionFilter(frozenset(country.code for country in page))
-        known = known_on(read.session, read.moment, wanted)
-        held = by_line(positions_as_of(known, read.viewer(), read.day, wanted))
+        held = by_line(positions_as_of(read.viewer(), read.moment, wanted))
         views = [
             CountryView(
                 **dict(country),
@@ -87,6 +86,6 @@ def get_country(
     """One country: what it holds, since when and on what conditions, with reports and sources."""
     with reading(request, query) as read:
         key = get_code(read.session, code)
-        known, viewer = known_record(read.session, read.seq, {key}), read.viewer()
-        page = country_page(known, viewer, every_country(read.session)[key], read.day)
+        story = story_of(read.session, read.seq, Lines({key}))
+        page = country_page(story, read.viewer(), every_country(read.session)[key], read.day)
         return read.answer(CountryAnswer(**page, meta=read.meta(1)))

@@ -8,22 +8,23 @@ from fastapi.responses import HTMLResponse
 from pydantic import Field
 from sqlmodel import Session
 
-from app.as_of import PositionFilter, known_lines, known_on, known_over, known_record
+from app.as_of import PositionFilter, possible_in
 from app.changes import ChangeView, LedgerFilter, get_change, newest_changes
 from app.chart import draw_timeline
 from app.countries import every_country, get_code
 from app.country_page import country_page
 from app.db import utc_now
 from app.deps import Read, base_url, reading
-from app.diff import Mode, Op, diff_days
+from app.diff import Mode, Op, diff_days, story_of
 from app.errors import NotFound
 from app.fields import Day
 from app.freshness import SEEN
-from app.lines import Lines, report_counts
+from app.lines import Lines
 from app.overview import Calendar, Days, calendar, line_shown, matrix
 from app.pages import Links, PageRoute, dataset_document, europe, fingerprint, page
 from app.paging import MomentQuery, NoQuery
 from app.routes.answers import READ
+from app.standings import stands_of
 from app.vocabulary import CREDIBILITY, FORCE, SETS, Action, Component
 
 router = APIRouter(tags=["operations"], route_class=PageRoute, dependencies=[SEEN])
@@ -61,8 +62,7 @@ def get_dashboard(request: Request, query: Annotated[DashboardQuery, Query()]) -
     """The dashboard: the positions on a day as a matrix and a map, each cell with its sources."""
     with reading(request, query, version=look) as read:
         session, viewer, dates = read.session, read.viewer(), calendar_of(read)
-        known = known_on(session, read.moment, PositionFilter(), possible=True)
-        shown = matrix(known, viewer, read.day, report_counts(session, read.seq, read.day))
+        shown = matrix(viewer, read.moment)
         # Beyond today and the last change nothing moves: the chart would only grow wider.
         last = min(read.day, max([utc_now().date(), *dates.changed[-1:]]))
         latest = newest_changes(session, read.seq, LATEST, LedgerFilter())
@@ -89,13 +89,13 @@ def get_country_page(request: Request, code: Code, query: Annotated[MomentQuery,
     """One country: what it holds, how it came to that, and who says so."""
     with reading(request, query, version=look) as read:
         key = get_code(read.session, code)
-        known, viewer = known_record(read.session, read.seq, {key}), read.viewer()
+        story = story_of(read.session, read.seq, Lines({key}))
         facts = every_country(read.session)[key]
         return page(
             "country.html",
             headers=read.headers,
-            **frame(read, Days(calendar(known).changed, read.day)),
-            country=country_page(known, viewer, facts, read.day),
+            **frame(read, Days(calendar(story.stands, None).changed, read.day)),
+            country=country_page(story, read.viewer(), facts, read.day),
             **mended(read, key),
         )
 
@@ -113,13 +113,16 @@ def get_line_page(
         if component not in list(Component):
             raise NotFound("No such component; the dashboard and /v1/vocabulary list them all.")
         line = (key, Component(component))
-        known = known_lines(read.session, read.seq, Lines(keys=[line]))
+        lines = Lines(keys=[line])
+        story = story_of(read.session, read.seq, lines)
+        stand = story.stand(line, read.day)
+        possible = possible_in(read.session, read.moment, lines, {line: stand} if stand else {})
         return page(
             "line.html",
             headers=read.headers,
-            **frame(read, Days(calendar(known).changed, read.day)),
+            **frame(read, Days(calendar(story.stands, None).changed, read.day)),
             country=every_country(read.session)[key],
-            line=line_shown(known, read.viewer(), line, read.day),
+            line=line_shown(story, read.viewer(), line, read.moment, possible.get(line, [])),
             **mended(read, *line),
         )
 
@@ -132,9 +135,7 @@ def get_comparison(request: Request, query: Annotated[CompareQuery, Query()]) ->
         until = query.to or read.day
         since = query.from_ or Days(changed, until).previous or until
         wanted = PositionFilter(components=(query.component,) if query.component else ())
-        ends = min(since, until), max(since, until)
-        known = known_over(read.session, read.seq, *ends, wanted.lines())
-        found = diff_days(known, read.viewer(), since, until, Mode.NET, wanted)
+        found = diff_days(read.viewer(), read.seq, (since, until), Mode.NET, wanted)
         return page(
             "diff.html",
             headers=read.headers,
@@ -154,7 +155,9 @@ def calendar_of(read: Read) -> Calendar:
     with _one_at_a_time:
         found = _calendars.get(read.moment.head.digest)
         if found is None:
-            found = calendar(known_record(read.session, read.seq))
+            stands = stands_of(read.session, read.seq)
+            first = min((line[0].holds_from for line in stands.values()), default=None)
+            found = calendar(stands, first)
             if len(_calendars) == MOST_CALENDARS:
                 del _calendars[next(iter(_calendars))]
             _calendars[read.moment.head.digest] = found

@@ -7,8 +7,8 @@ from fastapi import APIRouter, Query, Request, Response
 from pydantic import ConfigDict, Field
 from sqlmodel import Session
 
-from app.as_of import PositionFilter, known_between, known_over
-from app.changes import Head, actions_between, head_at, head_known_at
+from app.as_of import PositionFilter
+from app.changes import Head, head_at, head_known_at
 from app.dates import BadDate, parse_day
 from app.deps import Read, reading
 from app.diff import Axis, DiffEntry, Mode, Op, diff_days, diff_knowledge
@@ -103,9 +103,7 @@ def _along_days(read: Read, query: DiffQuery, wanted: PositionFilter) -> Found:
         raise refused("not_on_this_axis", message, parameter="as_of")
     first, last = _day("from", query.from_), _day("to", query.to)
     _check_order(query.mode, is_reversed=first > last)
-    ends = min(first, last), max(first, last)
-    known = known_over(read.session, read.seq, *ends, wanted.lines())
-    entries = diff_days(known, read.viewer(), first, last, query.mode, wanted)
+    entries = diff_days(read.viewer(), read.seq, (first, last), query.mode, wanted)
     return Found(first, last, entries, read)
 
 
@@ -118,10 +116,7 @@ def _along_knowledge(read: Read, query: DiffQuery, wanted: PositionFilter) -> Fo
     heads = _head(session, "from", query.from_), _head(session, "to", query.to)
     ends = heads[0].seq, heads[1].seq
     _check_order(query.mode, is_reversed=ends[0] > ends[1])
-    span = min(ends), max(ends)
-    before, after = known_between(session, span, wanted.countries)
-    actions = actions_between(session, *span)
-    found = diff_knowledge(before, after, actions, read.viewer(), ends, read.day, query.mode, wanted)
+    found = diff_knowledge(read.viewer(), ends, read.day, query.mode, wanted)
     pinned = {"from": str(ends[0]), "to": str(ends[1])}
     newer = max(heads, key=lambda head: head.seq)
     return Found(*ends, found, read.between(newer, pinned))

@@ -8,7 +8,7 @@ from fastapi import APIRouter, Path, Query, Request, Response
 from fastapi.responses import StreamingResponse
 from pydantic import Field
 
-from app.as_of import PositionFilter, known_on, known_record, positions_as_of, viewer
+from app.as_of import PositionFilter, positions_as_of, viewer
 from app.changes import ChangeView, LedgerFilter, SourceView, changes_after, source_view, supported_by
 from app.countries import every_country
 from app.db import Database, Need, canonical_json
@@ -29,11 +29,14 @@ from app.export import (
     ndjson_lines,
 )
 from app.freshness import SEEN
+from app.items import Item
+from app.lines import Lines
 from app.paging import KnownQuery, MomentQuery, NoQuery
 from app.positions import PositionView
 from app.routes.answers import READ_ONE
 from app.routes.filters import FilterQuery, LedgerQuery
 from app.sources import newest_source_id, sources_up_to
+from app.standings import stands_of
 
 router = APIRouter(prefix="/v1/export", tags=["export"], dependencies=[SEEN])
 
@@ -80,9 +83,8 @@ def export_positions(
     with reading(request, query) as read:
         wanted = query.position_filter(read.session)
 
-        def found() -> Iterable[PositionView]:
-            known = known_on(read.session, read.moment, wanted)
-            return positions_as_of(known, read.viewer(), read.day, wanted)
+        def found() -> Iterable[Item[PositionView]]:
+            return positions_as_of(read.viewer(), read.moment, wanted)
 
         return _stream(read, "positions", extension, found, POSITIONS, excel=query.excel)
 
@@ -103,9 +105,9 @@ def _history(read: Read, wanted: PositionFilter, countries: Iterable[str]) -> It
     for code in countries:
         if wanted.countries is None or code in wanted.countries:
             with database.reading(Need(read.seq)) as session:
-                known = known_record(session, read.seq, {code})
+                stands = stands_of(session, read.seq, Lines({code}, wanted.components), until=read.day)
                 seen = viewer(session, read.settings.stale_after_days)
-                rows = list(history_rows(known, seen, read.day, wanted))
+                rows = list(history_rows(stands, seen, read.day, wanted))
             yield from rows
 
 
@@ -119,14 +121,14 @@ def export_changes(
         return _stream(read, "changes", extension, rows, CHANGES, excel=query.excel)
 
 
-def _pages(request: Request, seq: int, wanted: LedgerFilter) -> Iterator[ChangeView]:
+def _pages(request: Request, seq: int, wanted: LedgerFilter) -> Iterator[Item[ChangeView]]:
     database: Database = request.app.state.database
     after: int | None = 0
     while after is not None:
         with database.reading(Need(seq)) as session:
             page = changes_after(session, after, seq, STRETCH, wanted)
-        yield from page
-        after = page[-1].seq if len(page) == STRETCH else None
+        yield from (item for _, item in page)
+        after = page[-1][0] if len(page) == STRETCH else None
 
 
 @router.get("/sources.{extension}", response_class=StreamingResponse, responses=STREAM)
@@ -173,7 +175,8 @@ def _stream(
     lines: Iterable[str] = ()
     if not read.request.state.is_head:
         if extension == Format.CSV:
-            lines = csv_lines(rows(), columns, every_country(read.session), excel=excel)
+            views = (row.view if isinstance(row, Item) else row for row in rows())
+            lines = csv_lines(views, columns, every_country(read.session), excel=excel)
         else:
             lines = ndjson_lines(rows())
     headers = read.headers | {"Content-Disposition": f'attachment; filename="{name}.{extension}"'}

@@ -121,5 +121,5 @@ def _read(
 ) -> tuple[list[tuple[int, str]], int]:
     with database.reading(Need(until)) as session:
         page = changes_after(session, after, until, NEWEST, wanted)
-    found = [(view.seq or 0, view.model_dump_json()) for view in page]
+    found = [(seq, item.json) for seq, item in page]
     return found, found[-1][0] if len(found) == NEWEST else until

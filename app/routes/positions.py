@@ -5,16 +5,17 @@ from typing import Annotated, Literal
 from fastapi import APIRouter, Path, Query, Request, Response
 from pydantic import BaseModel, Field
 
-from app.as_of import Sort, known_lines, known_on, positions_as_of, report_views, sorted_by
+from app.as_of import Sort, positions_as_of, possible_in, sorted_by
 from app.bodies import BulkRoute, WriteRoute
 from app.bulk import COLUMNS, CSV, JSON, MOST_ROWS, NDJSON, BulkRecorded, read_rows, state_all, validated
 from app.countries import get_code
 from app.deps import Answer, Write, WriteQuery, reading, recorded, write
-from app.diff import DiffEntry, events_by_day, steps_by_day
+from app.diff import DiffEntry, events, story_of
 from app.errors import NotFound
 from app.export import POSITIONS
 from app.freshness import SEEN
-from app.lines import Lines
+from app.items import Item, listed
+from app.lines import LineKey, Lines
 from app.paging import Limit, Meta, MomentQuery, Page, PageQuery
 from app.positions import PositionView
 from app.recording import Recorded, state
@@ -81,8 +82,9 @@ class PositionAnswer(BaseModel):
     reports: list[StatementView] = Field(description="Reports beside the position, up to `as_of`.")
 
 
-def key_of(view: PositionView) -> list[str | int | None]:
+def key_of(item: Item[PositionView]) -> list[str | int | None]:
     """Return what positions are sorted by."""
+    view = item.view
     is_possible = view.certainty == "possible"
     return [view.country, view.component, is_possible, view.effective_on.isoformat(), view.seq]
 
@@ -91,14 +93,11 @@ def key_of(view: PositionView) -> list[str | int | None]:
 def list_positions(request: Request, query: Annotated[PositionsQuery, Query()]) -> Response:
     """Positions in force on a day, as known at a moment, sorted by country and component."""
     with reading(request, query) as read:
-        wanted = query.position_filter(read.session)
-        possible = query.dates == "possible"
-        known = known_on(read.session, read.moment, wanted, possible=possible)
-        found = positions_as_of(known, read.viewer(), read.day, wanted, possible=possible)
+        wanted, possible = query.position_filter(read.session), query.dates == "possible"
+        found = positions_as_of(read.viewer(), read.moment, wanted, possible=possible)
         found = sorted_by(found, query.sort)
         page, following = read.cut(found, key_of, query)
-        answer = PositionList(meta=read.meta(len(found)), items=page, next=following)
-        return read.answer_list(answer, POSITIONS)
+        return read.answer_items(read.meta(len(found)), page, following, POSITIONS)
 
 
 @router.get("/{code}/{component}", response_model=PositionAnswer, responses=READ_ONE)
@@ -112,18 +111,21 @@ def get_position(
     with reading(request, query) as read:
         if component not in list(Component):
             raise NotFound("No such component; /v1/vocabulary lists them all.")
-        key = (get_code(read.session, code), Component(component))
-        known, viewer = known_lines(read.session, read.seq, Lines(keys=[key])), read.viewer()
-        position = viewer.position(known, key, read.day)
-        steps = list(steps_by_day(known, key, None, read.day))
-        viewer.load(each.seq for each in known.lines.get(key, ()))
+        key: LineKey = (get_code(read.session, code), Component(component))
+        lines, viewer = Lines(keys=[key]), read.viewer()
+        story = story_of(read.session, read.seq, lines)
+        stand, reports = story.stand(key, read.day), story.reports(key, read.day)
+        stands = {} if stand is None else {key: stand}
+        possible = possible_in(read.session, read.moment, lines, stands).get(key, [])
+        viewer.load([*possible, *reports, *(each.seq for each in story.said(key, read.day))])
+        position = viewer.position(key, read.day, stand)
         return read.answer(
             PositionAnswer(
                 meta=read.meta(0 if position is None else 1),
-                position=position,
-                possible=viewer.possible(known, key, read.day),
-                history=list(events_by_day(known, viewer, key, steps)),
-                reports=report_views(known, viewer, key, read.day),
+                position=None if position is None else position.view,
+                possible=[viewer.possible(key, seq, len(reports)).view for seq in possible],
+                history=list(events(viewer, key, story.steps(key, read.day))),
+                reports=listed(viewer.statements(reports)),
             )
         )
 

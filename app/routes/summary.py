@@ -6,15 +6,17 @@ from typing import Annotated
 from fastapi import APIRouter, Query, Request, Response
 from pydantic import Field
 
-from app.as_of import PositionFilter, known_lines, known_on, positions_as_of
+from app.as_of import PositionFilter, positions_as_of
 from app.deps import reading
 from app.errors import refused
 from app.export import COUNTS, COUNTS_ON
 from app.fields import Day
 from app.freshness import SEEN
+from app.items import listed
 from app.paging import FormatQuery, KnownQuery, Meta, MomentQuery, Page
 from app.routes.answers import LIST
 from app.routes.filters import FilterQuery
+from app.standings import stands_of
 from app.summary import (
     MOST_INTERVALS,
     Count,
@@ -67,10 +69,9 @@ class TimelineList(Page[Point]):
 def get_summary(request: Request, query: Annotated[SummaryQuery, Query()]) -> Response:
     """How many countries hold what on a day: counts per component, kind and firmness."""
     with reading(request, query) as read:
-        wanted, viewer = query.position_filter(read.session), read.viewer()
+        wanted = query.position_filter(read.session)
         of_countries = PositionFilter(wanted.countries)
-        known = known_on(read.session, read.moment, of_countries)
-        everything = positions_as_of(known, viewer, read.day, of_countries)
+        everything = listed(positions_as_of(read.viewer(), read.moment, of_countries))
         counts = count_positions(view for view in everything if wanted.passes(view))
         meta = SummaryMeta(
             **dict(read.meta(len(counts))),
@@ -84,14 +85,14 @@ def get_timeline(request: Request, query: Annotated[TimelineQuery, Query()]) -> 
     """How many countries held what over time: counts on the last day of each day, week or month."""
     with reading(request, query, has_day=query.to is None) as read:
         wanted = query.position_filter(read.session)
-        known = known_lines(read.session, read.seq, wanted.lines())
-        effective = [stated.effective_on for line in known.lines.values() for stated in line]
         last = query.to or read.day
-        first = query.from_ or min(effective, default=date.max)
+        stands = stands_of(read.session, read.seq, wanted.lines(), until=last)
+        said = (line[0].holds_from for line in stands.values())
+        first = query.from_ or min(said, default=date.max)
         days = last_days(first, last, query.interval)
         if len(days) > MOST_INTERVALS:
             message = f"That is more than {MOST_INTERVALS} intervals: ask for a shorter span or longer ones."
             raise refused("too_many", message, parameter="interval")
-        points = timeline(known, read.viewer(), days, wanted)
+        points = timeline(stands, read.viewer(), days, wanted)
         answer = TimelineList(meta=read.meta(len(points)), items=points, next=None)
         return read.answer_list(answer, COUNTS_ON, flat_points(points))

@@ -1,0 +1,62 @@
+"""All that follows from the ledger, made again from nothing but the ledger."""
+
+from collections.abc import Callable
+from typing import Any
+
+import sqlalchemy as sa
+from sqlmodel import Session, SQLModel, col
+
+from app.changes import head_of, stated_by
+from app.db import table_of
+from app.lines import Line, LineEntry, Lines, entries, heard_in, relations_of
+from app.standings import Derived, Replay, Standing, derived, ids_of, insert
+from app.statements import Statement, StatementJSON, components_of, pieces_from
+
+DERIVED: tuple[type[SQLModel], ...] = (Standing, LineEntry, Line, StatementJSON)
+"""The tables that hold nothing but what follows, each ahead of those that it refers to."""
+
+STRETCH = 5_000
+"""How many entries are read at a time."""
+
+
+def derive_everything(session: Session, progress: Callable[[int], object] = lambda _: None) -> None:
+    """Empty the derived tables and fill them again; the caller holds the write lock.
+
+    `progress` is told how many more statements have their places.
+    """
+    for table in DERIVED:
+        session.execute(sa.delete(table_of(table)))
+    head = head_of(session).seq
+    ids: dict[tuple[str, str], int] = {}
+    for after in range(0, head, STRETCH):
+        rows: dict[type[SQLModel], list[dict[str, Any]]] = {StatementJSON: [], Line: [], LineEntry: []}
+        stretch = col(Statement.seq).between(after + 1, min(after + STRETCH, head))
+        for stated in stated_by(session, head, None, stretch):
+            rows[StatementJSON].append(
+                {"seq": stated.seq, **pieces_from(stated.row, stated.source, stated.relations)._asdict()}
+            )
+            for heard in heard_in(stated.row, components_of(stated.row), stated.chain, stated.relations):
+                if heard.key not in ids:
+                    ids[heard.key] = len(ids) + 1
+                    country, component = heard.key
+                    rows[Line].append({"id": ids[heard.key], "country_code": country, "component": component})
+                entry = heard.in_line() | {"line_id": ids[heard.key], "left_seq": stated.replaced_by}
+                rows[LineEntry].append(entry)
+        for table, found in rows.items():
+            if found:
+                session.execute(table_of(table).insert(), found)
+        progress(len(rows[StatementJSON]))
+    derive_standings(session, head)
+
+
+def derive_standings(session: Session, until: int) -> None:
+    """Fill the table of standings, which is empty, with what follows from the entries up to `until`."""
+    for country in session.scalars(sa.select(col(Line.country_code)).distinct()).all():
+        insert(session, standings_of(session, country, until))
+
+
+def standings_of(session: Session, country: str, until: int) -> Derived:
+    """Return all that follows from the entries up to `until` for the lines of a country."""
+    heard = entries(session, (0, until), Lines({country}))
+    found = Replay(heard, relations_of(session, heard, until), 0)
+    return derived(found, ids_of(session, {country}))
