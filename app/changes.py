@@ -3,7 +3,7 @@
 Database triggers refuse UPDATE and DELETE of its rows; `appending` adds them.
 """
 
-from collections.abc import Collection
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
@@ -15,12 +15,13 @@ from pydantic_core import to_json
 from sqlalchemy.orm import aliased
 from sqlmodel import Field, Session, SQLModel, col, select
 
-from app.db import TextEnum, UTCDateTime, among, table_of, utc_now
+from app.db import TextEnum, UTCDateTime, among_named, table_of, utc_now
 from app.digests import NO_DIGEST
 from app.errors import NotFound, refused
 from app.fields import MAX_SEQ, Instant, instant_text
 from app.items import Item
 from app.lines import Line, LineEntry
+from app.prepared import Prepared
 from app.sources import Source, SourceBrief
 from app.statements import Pieces, Stated, Statement, StatementJSON, StatementRelation, StatementView
 from app.vocabulary import Action, Component, ConditionType, Firmness, Kind, Reliability, Scope, Voice
@@ -87,7 +88,7 @@ EMPTY = Head(0, None, NO_DIGEST)
 
 def head_of(session: Session) -> Head:
     """Return the newest state of the record."""
-    return _head(session, sa.true())
+    return _head(_NEWEST.rows(session))
 
 
 def head_at(session: Session, seq: int, *, parameter: str = "seq") -> Head:
@@ -97,7 +98,7 @@ def head_at(session: Session, seq: int, *, parameter: str = "seq") -> Head:
     """
     if seq == 0:
         return EMPTY
-    head = _head(session, col(Change.seq) == seq) if seq <= MAX_SEQ else EMPTY
+    head = _head(_AT.rows(session, seq=seq)) if seq <= MAX_SEQ else EMPTY
     if head is EMPTY:
         raise refused("beyond_head", "The record has no such entry yet.", parameter=parameter)
     return head
@@ -112,7 +113,7 @@ def head_known_at(session: Session, instant: datetime, *, parameter: str = "know
     newest = head_of(session)
     if instant > utc_now() and (newest.recorded_at is None or instant > newest.recorded_at):
         raise refused("in_the_future", "What is known then is not known yet.", parameter=parameter)
-    return _head(session, col(Change.recorded_at) <= instant)
+    return _head(_KNOWN_AT.rows(session, instant=instant))
 
 
 def first_recorded_at(session: Session) -> datetime | None:
@@ -120,15 +121,17 @@ def first_recorded_at(session: Session) -> datetime | None:
     return session.exec(select(Change.recorded_at).where(Change.seq == 1)).first()
 
 
-def _head(session: Session, where: sa.ColumnElement[bool]) -> Head:
-    query = select(Change.seq, Change.recorded_at, Change.digest).where(where)
-    row = session.exec(query.order_by(col(Change.seq).desc()).limit(1)).first()
-    return EMPTY if row is None else Head(*row)
+def _head(rows: Sequence[Any]) -> Head:
+    return Head(*rows[0]) if rows else EMPTY
 
 
 # Built once, of columns and not of classes: nearly every reading asks it.
 _change, _statement, _source = table_of(Change).c, table_of(Statement).c, table_of(Source).c
 _relation = table_of(StatementRelation).c
+_heads = sa.select(_change.seq, _change.recorded_at, _change.digest).order_by(_change.seq.desc()).limit(1)
+_NEWEST = Prepared(_heads)
+_AT = Prepared(_heads.where(_change.seq == sa.bindparam("seq")))
+_KNOWN_AT = Prepared(_heads.where(_change.recorded_at <= sa.bindparam("instant")))
 _later = table_of(Change).alias("later")
 _STATED = (
     sa.select(
@@ -189,14 +192,16 @@ def stated_by(
 
 
 _json = table_of(StatementJSON).c
-_PIECES = sa.select(_statement.seq, _statement.country_code, *(_json[name] for name in Pieces._fields)).join(
-    table_of(StatementJSON), _json.seq == _statement.seq
+_PIECES = Prepared(
+    sa.select(_statement.seq, _statement.country_code, *(_json[name] for name in Pieces._fields))
+    .join(table_of(StatementJSON), _json.seq == _statement.seq)
+    .where(among_named(_statement.seq, "seqs", sa.BigInteger()))
 )
 
 
 def pieces_by_seq(session: Session, seqs: Collection[int]) -> dict[int, tuple[str, Pieces]]:
     """Return the country and the JSON of the statements of some entries, by their seq."""
-    rows = session.execute(_PIECES.where(among(_statement.seq, seqs)))
+    rows = _PIECES.rows(session, seqs=sorted(seqs))
     return {row[0]: (row[1], Pieces._make(row[2:])) for row in rows}
 
 

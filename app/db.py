@@ -6,7 +6,7 @@ import sqlite3
 import threading
 import time
 from collections import deque
-from collections.abc import Callable, Collection, Iterator
+from collections.abc import Callable, Collection, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -120,6 +120,10 @@ class JSONText(TypeDecorator[Any]):
         return [] if value == "[]" else value and json.loads(value)
 
 
+RowNumber = sa.BigInteger().with_variant(sa.Integer(), "sqlite")
+"""A key that is SQLite's own number of the row, which saves it a seek in an index of its own."""
+
+
 def canonical_json(value: object) -> str:
     """Return the one spelling of a JSON value: sorted keys, no blanks, UTF-8 as it is (cf. RFC 8785)."""
     return json.dumps(value, ensure_ascii=False, sort_keys=True, separators=(",", ":"))
@@ -131,7 +135,7 @@ def table_of(model: type[SQLModel]) -> Any:
 
 
 class _Listed(FunctionElement[Any]):
-    """The numbers of a JSON array, as a list to be looked in."""
+    """The members of a JSON array, as a list to be looked in."""
 
     inherit_cache = True
 
@@ -144,14 +148,22 @@ def _in_sqlite(listed: _Listed, compiler: Any, **options: Any) -> str:
 @compiles(_Listed, "postgresql")
 def _in_postgresql(listed: _Listed, compiler: Any, **options: Any) -> str:
     array = compiler.process(listed.clauses, **options)
-    return f"(SELECT CAST(value AS bigint) FROM json_array_elements_text(CAST({array} AS json)))"
+    kind = compiler.process(sa.cast(sa.column("value"), listed.type), **options)
+    return f"(SELECT {kind} FROM json_array_elements_text(CAST({array} AS json)))"
 
 
 def among(column: Any, values: Collection[int]) -> sa.ColumnElement[bool]:
     """Return the condition that a column is one of many numbers, however many: they go as one parameter."""
-    return sa.type_coerce(column, sa.BigInteger).op("IN", is_comparison=True)(
-        _Listed(sa.literal(json.dumps(sorted(values)), sa.String))
-    )
+    return among_named(column, None, sa.BigInteger(), sorted(values))
+
+
+def among_named(
+    column: Any, name: str | None, kind: sa.types.TypeEngine[Any], values: Sequence[Any] = ()
+) -> sa.ColumnElement[bool]:
+    """Return the condition that a column is among the values of a list, which is a parameter of that name."""
+    listed = _Listed(sa.bindparam(name, values, type_=JSONText()))
+    listed.type = kind
+    return sa.type_coerce(column, kind).op("IN", is_comparison=True)(listed)
 
 
 _PAIRS = {

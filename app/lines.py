@@ -5,16 +5,17 @@ is found by a few seeks in an index, however long the history. The rows are deri
 statements and can be made again; `coalition verify` compares them.
 """
 
-from collections.abc import Collection, Iterable, Iterator, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import date
 from operator import attrgetter
+from types import MappingProxyType
 from typing import Any, NamedTuple
 
 import sqlalchemy as sa
 from sqlmodel import Field, Session, SQLModel
 
-from app.db import TextEnum, among, table_of
+from app.db import TextEnum, among, among_named, table_of
 from app.statements import StatementRelation, meaning_of
 from app.vocabulary import Component, Firmness, Kind, Relation, Voice
 
@@ -122,15 +123,45 @@ class Lines:
     components: Collection[str] = ()
     keys: Collection[LineKey] | None = None
 
+    @property
+    def shape(self) -> "Shape":
+        """Which of them narrow anything."""
+        by_key = self.keys is not None
+        return Shape(by_key or self.countries is not None, bool(self.components), by_key)
+
+    def values(self) -> dict[str, list[str]]:
+        """Return the parameters of their shape's condition."""
+        found: dict[str, list[str]] = {}
+        if self.keys is not None:
+            found["keys"] = [f"{country} {component}" for country, component in self.keys]
+            found["countries"] = sorted({country for country, _ in self.keys})
+        if self.countries is not None:
+            found["countries"] = sorted(self.countries)
+        if self.components:
+            found["components"] = list(self.components)
+        return found
+
     def condition(self) -> sa.ColumnElement[bool]:
         """Return them as a condition on `Line`."""
-        wanted: list[sa.ColumnElement[bool]] = []
-        if self.countries is not None:
-            wanted.append(_line.country_code.in_(self.countries))
-        if self.components:
-            wanted.append(_line.component.in_(self.components))
-        if self.keys is not None:
-            wanted.append(sa.tuple_(_line.country_code, _line.component).in_(self.keys))
+        return self.shape.condition(self.values())
+
+
+class Shape(NamedTuple):
+    """By what lines are asked for: queries differ by that, and are else the same."""
+
+    countries: bool
+    components: bool
+    keys: bool
+
+    def condition(self, values: Mapping[str, Sequence[str]] = MappingProxyType({})) -> sa.ColumnElement[bool]:
+        """Return the condition on `Line`; its parameters are those of `Lines.values`."""
+        columns = {
+            "countries": _line.country_code,
+            "components": _line.component,
+            "keys": _line.country_code + " " + sa.type_coerce(_line.component, sa.Text),
+        }
+        asked = (name for name, is_asked in zip(self._fields, self, strict=True) if is_asked)
+        wanted = (among_named(columns[name], name, sa.Text(), values.get(name, ())) for name in asked)
         return sa.and_(sa.true(), *wanted)
 
 

@@ -8,6 +8,7 @@ one seek in an index, however long the history.
 from bisect import bisect_left, insort
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from datetime import date
+from functools import cache
 from itertools import groupby, islice
 from operator import attrgetter
 from typing import Any, NamedTuple
@@ -24,12 +25,14 @@ from app.lines import (
     LineKey,
     Lines,
     Relations,
+    Shape,
     by_place,
     entries,
     following_lines,
     relations_of,
 )
 from app.positions import Held, LineState
+from app.prepared import Prepared
 from app.vocabulary import Voice
 
 CHANGED, AFFIRMED = "changed", "affirmed"
@@ -402,10 +405,10 @@ def _last(line_id: Any, seq: Any) -> Any:
     )
 
 
-def _with_last(session: Session, source: Any, line_id: Any, seq: Any) -> tuple[Any, list[Any]]:
+def _with_last(dialect: str, source: Any, line_id: Any, seq: Any) -> tuple[Any, list[Any]]:
     """Return `source` joined with what holds in its lines, and the columns of `Stand`."""
     last = _last(line_id, seq)
-    if session.get_bind().dialect.name == "postgresql":
+    if dialect == "postgresql":
         found = last.lateral()
         return sa.outerjoin(source, found, sa.true()), [found.c[name] for name in Stand._fields]
     place = last.with_only_columns(last.selected_columns.holds_from, last.selected_columns.seq)
@@ -422,11 +425,19 @@ def stands_on(session: Session, seq: int, day: date, lines: Lines = EVERY) -> di
 
     A line is left out where nothing was said in it by then.
     """
-    source, columns = _with_last(session, _line, _line.c.id, _SEQ)
-    query = sa.select(*_KEY, *columns).select_from(source).where(lines.condition())
-    rows = session.execute(query, {"seq": seq, "day": day})
+    rows = _on_a_day(lines.shape).rows(session, seq=seq, day=day, **lines.values())
     found = {(row[0], row[1]): Stand._make(row[2:]) for row in rows if row[2] is not None}
     return dict(sorted(found.items()))
+
+
+@cache
+def _on_a_day(shape: Shape) -> Prepared:
+    def build(dialect: str) -> Any:
+        source, columns = _with_last(dialect, _line, _line.c.id, _SEQ)
+        query = sa.select(*_KEY, *columns).select_from(source)
+        return query.where(shape.condition())
+
+    return Prepared(build)
 
 
 def stands_of(
@@ -479,7 +490,7 @@ def moves_between(
         return {}
     asked = pairs(session, moved)
     with_line = sa.join(asked, _line, _line.c.id == asked.c.first)
-    source, columns = _with_last(session, with_line, asked.c.first, asked.c.second)
+    source, columns = _with_last(session.get_bind().dialect.name, with_line, asked.c.first, asked.c.second)
     query = sa.select(*_KEY, asked.c.second, *columns).select_from(source)
     found: dict[LineKey, dict[int, Stand]] = {}
     for row in session.execute(query, {"day": day}):

@@ -17,7 +17,7 @@ from pydantic import BaseModel, ConfigDict
 from pydantic import Field as Described
 from sqlmodel import Field, SQLModel
 
-from app.db import JSONText, TextEnum, canonical_json
+from app.db import JSONText, RowNumber, TextEnum, canonical_json
 from app.fields import MAX_SEQ, EdtfText, Text, Whole
 from app.fields import Line as OneLine
 from app.sources import NewSource, SourceBrief
@@ -188,7 +188,7 @@ class StatementJSON(SQLModel, table=True):
 
     __tablename__ = "statement_json"
 
-    seq: int = Field(sa_type=sa.BigInteger, primary_key=True, foreign_key="statement.seq")
+    seq: int = Field(sa_type=RowNumber, primary_key=True, foreign_key="statement.seq")
     words: str = Field(sa_type=sa.Text)
     content: str = Field(sa_type=sa.Text)
     dates: str = Field(sa_type=sa.Text)

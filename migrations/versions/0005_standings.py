@@ -30,7 +30,12 @@ def upgrade() -> None:
     _create_line_entry(sa.Column("voice", sa.String(40), nullable=False))
     op.create_table(
         "statement_json",
-        sa.Column("seq", sa.BigInteger(), nullable=False, autoincrement=False),
+        sa.Column(
+            "seq",
+            sa.BigInteger().with_variant(sa.Integer(), "sqlite"),
+            nullable=False,
+            autoincrement=False,
+        ),
         *(
             sa.Column(name, sa.Text(), nullable=False)
             for name in ("words", "content", "dates", "rest", "source")
