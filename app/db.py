@@ -297,12 +297,16 @@ class Database:
         self._listener: Listener | None = None
 
     @contextmanager
-    def reading(self, need: Need | None = None) -> Iterator[Session]:
+    def reading(self, need: Need | None = None, *, is_light: bool = False) -> Iterator[Session]:
         """Give a session that sees one state of the record throughout: by default the newest.
 
         Whoever says what they need may be given a replica that has it, and else the primary.
-        Raises `Busy` when its turn does not come in time.
+        Raises `Busy` when its turn does not come in time; what `is_light` waits for none.
         """
+        if is_light:
+            with self._reading(need) as session:
+                yield session
+            return
         if not self._readers.acquire(timeout=self.write_wait):
             raise Busy(headers={"Retry-After": "2"})
         try:

@@ -14,12 +14,13 @@ from fastapi_offline import FastAPIOffline
 from app import __version__
 from app.caching import Cache
 from app.db import Database
-from app.deps import NotModified, check_query
+from app.deps import NotModified
 from app.edge import Edge
 from app.errors import MEDIA_TYPE, install_error_handlers
 from app.following import Watch
 from app.limiting import Limits
 from app.pages import WebFiles, install_fault_pages
+from app.read_route import check_query
 from app.routes import (
     changes,
     countries,

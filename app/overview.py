@@ -79,7 +79,7 @@ def matrix(viewer: Viewer, moment: Moment) -> Matrix:
     shown = stands.keys() | cells.keys()
     components = [each for each in Component if each in FORCE or any(key[1] == each for key in shown)]
     rows = [
-        Row(code, viewer.names[code], [_cell(cells, reports, (code, each)) for each in components])
+        Row(code, viewer.countries[code].name, [_cell(cells, reports, (code, each)) for each in components])
         for code in {key[0] for key in shown}
     ]
     return Matrix(components, sorted(rows, key=lambda row: row.name))

@@ -3,12 +3,13 @@
 Building a query and finding its compiled form again takes ten times as long as most of the answers.
 """
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import sqlalchemy as sa
-from sqlalchemy.engine import Dialect
+from sqlalchemy.engine import Connection, Dialect
+from sqlalchemy.exc import DBAPIError
 from sqlmodel import Session
 
 Convert = Callable[[Any], Any]
@@ -52,7 +53,7 @@ class Prepared:
         self._query = query
         self._compiled: dict[str, _Compiled] = {}
 
-    def rows(self, session: Session, **values: Any) -> list[Any]:
+    def rows(self, session: Session, **values: Any) -> Sequence[Any]:
         """Return the rows, each a sequence of what the query's columns mean."""
         connection = session.connection()
         dialect = connection.dialect
@@ -60,8 +61,28 @@ class Prepared:
         if query is None:
             written = self._query if isinstance(self._query, sa.Select) else self._query(dialect.name)
             query = self._compiled[dialect.name] = _compiled(written, dialect)
-        found = connection.exec_driver_sql(query.sql, query.parameters(values)).fetchall()
-        return list(map(query.converted, found)) if query.out_of else list(found)
+        found = run(connection, query.sql, query.parameters(values))
+        return list(map(query.converted, found)) if query.out_of else found
+
+
+def run(connection: Connection, sql: str, parameters: Any) -> Sequence[Any]:
+    """Return the rows that the driver answers with; its errors come as SQLAlchemy's own do."""
+    try:
+        cursor = connection.connection.cursor()
+        cursor.execute(sql, parameters)
+        return cursor.fetchall()
+    except connection.dialect.loaded_dbapi.Error as error:
+        is_lost = connection.dialect.is_disconnect(error, connection.connection.dbapi_connection, None)
+        if is_lost:
+            connection.invalidate(error)
+        raise DBAPIError.instance(
+            sql,
+            parameters,
+            error,
+            connection.dialect.loaded_dbapi.Error,
+            connection_invalidated=is_lost,
+            dialect=connection.dialect,
+        ) from error
 
 
 def _compiled(query: sa.Select[Any], dialect: Dialect) -> _Compiled:

@@ -18,7 +18,7 @@ from sqlmodel import Session
 
 from app.as_of import Moment, PositionFilter, Viewer, positions_as_of
 from app.changes import Head, LedgerFilter, changes_after, source_view, supported_by
-from app.countries import country_names, every_country
+from app.countries import every_country
 from app.export import TABLES, csv_lines, datapackage, history_rows, ndjson_lines
 from app.fields import instant_text
 from app.items import listed
@@ -115,7 +115,7 @@ def table_rows(session: Session, table: str, head: Head, day: date) -> Iterable[
         found = sources_up_to(session, int(newest_source_id(session, head.seq)))
         supported = supported_by(session, head.seq, None)
         return [source_view(source, supported.get(source.id, [])) for source in found]
-    viewer = Viewer(session, country_names(session), STALE_AFTER)
+    viewer = Viewer(session, every_country(session), STALE_AFTER)
     if table == "history":
         return _history(viewer, head, day)
     return listed(positions_as_of(viewer, Moment(day, head), PositionFilter()))

@@ -10,7 +10,7 @@ from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from datetime import date
 from functools import cache
 from itertools import groupby, islice
-from operator import attrgetter
+from operator import attrgetter, itemgetter
 from typing import Any, NamedTuple
 
 import sqlalchemy as sa
@@ -33,6 +33,7 @@ from app.lines import (
 )
 from app.positions import Held, LineState
 from app.prepared import Prepared
+from app.statements import Pieces, StatementJSON
 from app.vocabulary import Voice
 
 CHANGED, AFFIRMED = "changed", "affirmed"
@@ -63,7 +64,7 @@ class Standing(SQLModel, table=True):
     step_seqs: str = Field(sa_type=sa.Text)
     """Seqs of the statements that make the step, joined by commas."""
 
-    __table_args__ = (sa.Index(None, "holds_from"), {"sqlite_with_rowid": False})
+    __table_args__ = (sa.Index(None, "holds_from", "left_seq"), {"sqlite_with_rowid": False})
 
 
 class Stand(NamedTuple):
@@ -414,7 +415,8 @@ def _with_last(dialect: str, source: Any, line_id: Any, seq: Any) -> tuple[Any, 
     place = last.with_only_columns(last.selected_columns.holds_from, last.selected_columns.seq)
     at = sa.and_(
         _standing.c.line_id == line_id,
-        sa.tuple_(_standing.c.holds_from, _standing.c.seq) == place.scalar_subquery(),
+        # Not the seq itself, or SQLite might seek by an index on that, and then once more by the key.
+        sa.tuple_(_standing.c.holds_from, _standing.c.seq + 0) == place.scalar_subquery(),
     )
     # Not a plain join, or SQLite might go from the standings to their lines.
     return sa.outerjoin(source, _standing, at), list(_COLUMNS)
@@ -430,12 +432,36 @@ def stands_on(session: Session, seq: int, day: date, lines: Lines = EVERY) -> di
     return dict(sorted(found.items()))
 
 
+def shown_on(
+    session: Session, seq: int, day: date, lines: Lines
+) -> tuple[dict[LineKey, Stand], dict[int, tuple[str, Pieces]]]:
+    """Return the same, and by the seq of what is shown in each line its country and its JSON."""
+    rows = _on_a_day(lines.shape, with_json=True).rows(session, seq=seq, day=day, **lines.values())
+    stands: dict[LineKey, Stand] = {}
+    shown: dict[int, tuple[str, Pieces]] = {}
+    for row in sorted(rows, key=_by_line):
+        stand = Stand._make(row[2:_END])
+        if stand.holds_from is not None:
+            stands[row[0], row[1]] = stand
+        if stand.shown_seq is not None:
+            shown[stand.shown_seq] = row[0], Pieces._make(row[_END:])
+    return stands, shown
+
+
+_END = 2 + len(Stand._fields)
+_by_line = itemgetter(0, 1)
+_json = table_of(StatementJSON)
+
+
 @cache
-def _on_a_day(shape: Shape) -> Prepared:
+def _on_a_day(shape: Shape, *, with_json: bool = False) -> Prepared:
     def build(dialect: str) -> Any:
         source, columns = _with_last(dialect, _line, _line.c.id, _SEQ)
-        query = sa.select(*_KEY, *columns).select_from(source)
-        return query.where(shape.condition())
+        if with_json:
+            shown_seq = columns[Stand._fields.index("shown_seq")]
+            source = sa.outerjoin(source, _json, _json.c.seq == shown_seq)
+            columns += [_json.c[name] for name in Pieces._fields]
+        return sa.select(*_KEY, *columns).select_from(source).where(shape.condition())
 
     return Prepared(build)
 

@@ -17,10 +17,11 @@ from app.export import DIFF
 from app.fields import Line, parse_instant
 from app.freshness import SEEN
 from app.paging import Meta, MomentQuery, Page, PageQuery
+from app.read_route import ReadRoute
 from app.routes.answers import LIST
 from app.routes.filters import FilterQuery
 
-router = APIRouter(prefix="/v1/diff", tags=["diff"], dependencies=[SEEN])
+router = APIRouter(prefix="/v1/diff", tags=["diff"], route_class=ReadRoute, dependencies=[SEEN])
 
 End = Annotated[Line, Field(max_length=40)]
 

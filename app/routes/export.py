@@ -33,12 +33,13 @@ from app.items import Item
 from app.lines import Lines
 from app.paging import KnownQuery, MomentQuery, NoQuery
 from app.positions import PositionView
+from app.read_route import ReadRoute
 from app.routes.answers import READ_ONE
 from app.routes.filters import FilterQuery, LedgerQuery
 from app.sources import newest_source_id, sources_up_to
 from app.standings import stands_of
 
-router = APIRouter(prefix="/v1/export", tags=["export"], dependencies=[SEEN])
+router = APIRouter(prefix="/v1/export", tags=["export"], route_class=ReadRoute, dependencies=[SEEN])
 
 STRETCH = 1_000
 """How many rows are read at a time: no reading stays open while a client is slow."""

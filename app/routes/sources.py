@@ -11,11 +11,12 @@ from app.export import SOURCES
 from app.fields import DIGITS, MAX_SEQ
 from app.freshness import SEEN
 from app.paging import KnownQuery, Meta, Page, PageQuery, bad_cursor
+from app.read_route import ReadRoute
 from app.recording import post_source
 from app.routes.answers import KEY, LIST, READ_ONE, WRITE
 from app.sources import NewSource, get_source, newest_source_id, sources_up_to
 
-router = APIRouter(prefix="/v1/sources", tags=["sources"], dependencies=[SEEN])
+router = APIRouter(prefix="/v1/sources", tags=["sources"], route_class=ReadRoute, dependencies=[SEEN])
 writes = APIRouter(prefix="/v1/sources", tags=["sources"], route_class=WriteRoute, dependencies=[KEY])
 
 

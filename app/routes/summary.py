@@ -14,6 +14,7 @@ from app.fields import Day
 from app.freshness import SEEN
 from app.items import listed
 from app.paging import FormatQuery, KnownQuery, Meta, MomentQuery, Page
+from app.read_route import ReadRoute
 from app.routes.answers import LIST
 from app.routes.filters import FilterQuery
 from app.standings import stands_of
@@ -30,7 +31,7 @@ from app.summary import (
 )
 from app.vocabulary import Component
 
-router = APIRouter(prefix="/v1", tags=["charts"], dependencies=[SEEN])
+router = APIRouter(prefix="/v1", tags=["charts"], route_class=ReadRoute, dependencies=[SEEN])
 
 
 class SummaryQuery(FilterQuery, FormatQuery, MomentQuery):
