@@ -3,7 +3,7 @@
 Database triggers refuse UPDATE and DELETE of its rows; `appending` adds them.
 """
 
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
@@ -269,14 +269,16 @@ def changes_after(
     session: Session, after: int, seq: int, limit: int, wanted: LedgerFilter
 ) -> list[tuple[int, Item[ChangeView]]]:
     """Return at most `limit` wanted entries numbered above `after` and up to `seq`, in order, by seq."""
-    query = _ENTRIES.where(_change.seq > after, _change.seq <= seq).order_by(_change.seq).limit(limit)
-    return _change_items(session, query if wanted == LedgerFilter() else query.where(wanted.condition()), seq)
+    if wanted == LedgerFilter():
+        return _change_items(_FEED.rows(session, after=after, seq=seq, limit=limit), seq)
+    query = _ENTRIES.where(_change.seq > after, _change.seq <= seq, wanted.condition())
+    return _change_items(session.execute(query.order_by(_change.seq).limit(limit)), seq)
 
 
 def newest_changes(session: Session, seq: int, limit: int, wanted: LedgerFilter) -> list[ChangeView]:
     """Return the newest `limit` wanted entries up to `seq`, the newest first."""
     query = _ENTRIES.where(_change.seq <= seq, wanted.condition()).order_by(_change.seq.desc()).limit(limit)
-    return [item.view for _, item in _change_items(session, query, seq)]
+    return [item.view for _, item in _change_items(session.execute(query), seq)]
 
 
 def count_changes(session: Session, seq: int, wanted: LedgerFilter) -> int:
@@ -296,7 +298,8 @@ def actions_between(session: Session, after: int, until: int) -> dict[int, Actio
 
 def get_change(session: Session, entry: int, seq: int) -> ChangeView:
     """Return one entry as known at `seq`; raise `NotFound` if there is none by then."""
-    found = _change_items(session, _ENTRIES.where(_change.seq == entry), seq) if entry <= seq else []
+    rows = _FEED.rows(session, after=entry - 1, seq=seq, limit=1) if entry <= seq else ()
+    found = _change_items(rows, seq)
     if not found:
         raise NotFound("The record has no such entry; /v1/changes lists them all.")
     return found[0][1].view
@@ -305,7 +308,7 @@ def get_change(session: Session, entry: int, seq: int) -> ChangeView:
 _ENTRIES = (
     sa.select(
         _change.seq,
-        _change.action,
+        sa.type_coerce(_change.action, sa.String),
         _change.recorded_at,
         _change.recorded_by_id,
         _change.recorded_by_name,
@@ -321,11 +324,16 @@ _ENTRIES = (
     .outerjoin(table_of(StatementJSON), _json.seq == _change.seq)
     .outerjoin(_later, _later.c.replaces == _change.seq)
 )
+_FEED = Prepared(
+    _ENTRIES.where(_change.seq > sa.bindparam("after"), _change.seq <= sa.bindparam("seq"))
+    .order_by(_change.seq)
+    .limit(sa.bindparam("limit"))
+)
 
 
-def _change_items(session: Session, query: Any, seq: int) -> list[tuple[int, Item[ChangeView]]]:
+def _change_items(rows: Iterable[Any], seq: int) -> list[tuple[int, Item[ChangeView]]]:
     """Return entries as clients see them, `live` and `replaced_by` as known at `seq`."""
-    return [(row[0], Item(ChangeView, _change_json(row, seq))) for row in session.execute(query)]
+    return [(row[0], Item(ChangeView, _change_json(row, seq))) for row in rows]
 
 
 def _change_json(row: Any, seq: int) -> str:
