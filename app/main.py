@@ -1,5 +1,6 @@
 """The application: settings in, ASGI application out."""
 
+import gc
 import sys
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
@@ -71,6 +72,11 @@ def create_app(settings: Settings | None = None) -> FastAPI:
         # A writer asks the database a dozen times and waits its turn to run after each answer; at
         # Python's five milliseconds a turn, a few busy readers would make it wait for a second.
         sys.setswitchinterval(0.0005)
+        if not gc.get_freeze_count():
+            # What is there by now stays; a long answer would have it all looked through several times.
+            gc.collect()
+            gc.freeze()
+            gc.set_threshold(5_000)
         database.listen()
         yield {"settings": settings, "watch": app.state.watch}
         database.close()

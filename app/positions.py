@@ -3,10 +3,10 @@
 The rules are here and pure: statements in, position out, no database and no clock.
 """
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from datetime import date
-from typing import Literal, Protocol
+from typing import Any, Literal, Protocol
 
 from pydantic import BaseModel
 from pydantic import Field as Described
@@ -212,17 +212,12 @@ class PositionView(BaseModel):
     source: SourceBrief
 
 
-def compared(view: PositionView) -> dict[str, object]:
-    """Return the values of `COMPARED`, in a form in which equal means the same."""
-    quantity = view.quantity and (view.quantity.min, view.quantity.max, view.quantity.unit)
-    values = (
-        view.kind,
-        view.firmness,
-        types_of([each.model_dump() for each in view.conditions]),
-        types_of([each.model_dump() for each in view.caveats]),
-        view.location,
-        None if quantity == (None, None, None) else quantity,
-        view.voice,
-        view.contested,
-    )
-    return dict(zip(COMPARED, values, strict=True))
+def compared(told: Mapping[str, Any]) -> dict[str, object]:
+    """Return the values of `COMPARED` of a position as JSON says it, so that equal means the same."""
+    quantity = told["quantity"] or {}
+    parts = tuple(quantity.get(part) for part in ("min", "max", "unit"))
+    return {name: told[name] for name in COMPARED} | {
+        "conditions": types_of(told["conditions"]),
+        "caveats": types_of(told["caveats"]),
+        "quantity": None if parts == (None, None, None) else parts,
+    }

@@ -19,6 +19,7 @@ from app.drafts import corrected, draft_of, refuse_duplicate, source_faults
 from app.errors import Forbidden, NotLive, invalid, refused
 from app.fields import Text
 from app.intake import Intake, intake
+from app.items import listed
 from app.lines import Lines, touched_lines
 from app.positions import PositionView
 from app.sources import NewSource, Source, SourceBrief, find_source
@@ -238,5 +239,5 @@ def _answer(session: Session, viewer: Viewer, before: Head, after: Head) -> Reco
     return Recorded(
         change=get_change(session, after.seq, after.seq),
         positions=[item.view for item in positions if item is not None],
-        diff=diff_knowledge(viewer, span, today, Mode.NET, PositionFilter()),
+        diff=listed(diff_knowledge(viewer, span, today, Mode.NET, PositionFilter())),
     )

@@ -475,20 +475,26 @@ def stands_of(
     until: date | None = None,
 ) -> dict[LineKey, list[Stand]]:
     """Return all that `lines` answer from days later than `after` and up to `until` on, in order."""
-    query = sa.select(*_KEY, *_COLUMNS).select_from(
-        sa.join(_standing, _line, _line.c.id == _standing.c.line_id)
-    )
-    query = query.where(_is_live(_standing, _SEQ), lines.condition())
-    if after is not None:
-        query = query.where(_standing.c.holds_from > after)
-    if until is not None:
-        query = query.where(_standing.c.holds_from <= until)
+    days = {name: day for name, day in (("after", after), ("until", until)) if day is not None}
     found: dict[LineKey, list[Stand]] = {}
-    for row in session.execute(query, {"seq": seq}):
+    for row in _over_days(lines.shape, *days).rows(session, seq=seq, **days, **lines.values()):
         found.setdefault((row[0], row[1]), []).append(Stand._make(row[2:]))
     for stands in found.values():
         stands.sort()
     return dict(sorted(found.items()))
+
+
+@cache
+def _over_days(shape: Shape, *ends: str) -> Prepared:
+    query = sa.select(*_KEY, *_COLUMNS).select_from(
+        sa.join(_standing, _line, _line.c.id == _standing.c.line_id)
+    )
+    query = query.where(_is_live(_standing, _SEQ), shape.condition())
+    if "after" in ends:
+        query = query.where(_standing.c.holds_from > sa.bindparam("after", type_=sa.Date))
+    if "until" in ends:
+        query = query.where(_standing.c.holds_from <= sa.bindparam("until", type_=sa.Date))
+    return Prepared(query)
 
 
 def moves_between(

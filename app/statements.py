@@ -4,6 +4,7 @@ Rows are never changed, database triggers see to it; a correction is a new state
 """
 
 import hashlib
+import json
 from collections.abc import Iterable
 from dataclasses import dataclass
 from datetime import date
@@ -162,6 +163,11 @@ class Pieces(NamedTuple):
     def statement(self, seq: int | None, country: str) -> str:
         """Return the JSON of the statement, as of `StatementView`."""
         return f'{{"seq":{"null" if seq is None else seq},"country":"{country}",{",".join(self)}}}'
+
+    def told(self) -> dict[str, Any]:
+        """Return what is said in it, from `kind` to `quote`."""
+        told: dict[str, Any] = json.loads(f"{{{self.words},{self.content}}}")
+        return told
 
     @property
     def is_conditional(self) -> bool:

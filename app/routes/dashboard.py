@@ -143,7 +143,7 @@ def get_comparison(request: Request, query: Annotated[CompareQuery, Query()]) ->
             since=since,
             until=until,
             component=query.component,
-            entries={op: [entry for entry in found if entry.op is op] for op in Op},
+            entries={op: [entry.view for entry in found if entry.op is op] for op in Op},
         )
 
 
