@@ -22,6 +22,7 @@ from app.export import (
 )
 from tests import make
 from tests.conftest import Clock
+from tests.make import Asked
 
 Item = dict[str, Any]
 DAYS = "from=2025-01-01&to=2026-01-15"
@@ -314,17 +315,17 @@ WHOLE = [f"/v1/export/{name}.{ending}" for name in TABLES for ending in ("csv", 
 @on_sqlite
 @pytest.mark.parametrize("path", WHOLE)
 def test_the_head_of_a_whole_table_is_that_of_its_answer_and_reads_no_row(
-    reader: TestClient, path: str, queries: list[str]
+    reader: TestClient, path: str, asked: Asked
 ) -> None:
     whole = reader.get(path)
-    read = len(queries)
+    read = len(asked)
     head = reader.head(path)
     for answer in (whole, head):
         del answer.headers["X-Request-ID"]
 
     assert (head.status_code, head.content) == (200, b"")
     assert head.headers == whole.headers
-    assert len(queries) - read < read
+    assert len(asked) - read < read
 
 
 @pytest.mark.parametrize(
