@@ -12,10 +12,9 @@ import sqlalchemy as sa
 from pydantic import BaseModel
 from pydantic import Field as Described
 from pydantic_core import to_json
-from sqlalchemy.orm import aliased
 from sqlmodel import Field, Session, SQLModel, col, select
 
-from app.db import TextEnum, UTCDateTime, among_named, table_of, utc_now
+from app.db import TextEnum, UTCDateTime, among, among_named, table_of, utc_now
 from app.digests import NO_DIGEST
 from app.errors import NotFound, refused
 from app.fields import MAX_SEQ, Instant, instant_text
@@ -400,23 +399,19 @@ def source_view(source: Source, supported: list[Supported]) -> SourceView:
 
 def supported_by(session: Session, seq: int, sources: Collection[int] | None) -> dict[int, list[Supported]]:
     """Return the live entries that rest on each of `sources` (None: of all), as known at `seq`."""
-    later = aliased(Change)
     query = (
-        select(Statement)
-        .outerjoin(later, (col(later.replaces) == col(Statement.seq)) & (col(later.seq) <= seq))
-        .where(col(later.seq).is_(None), col(Statement.seq) <= seq)
-        .order_by(col(Statement.seq))
+        sa.select(
+            *(_statement.source_id, _statement.seq, _statement.country_code),
+            *(_statement.kind, _statement.firmness, _statement.stated_on),
+        )
+        .outerjoin(_later, sa.and_(_later.c.replaces == _statement.seq, _later.c.seq <= seq))
+        .where(_later.c.seq.is_(None), _statement.seq <= seq)
+        .order_by(_statement.seq)
     )
     if sources is not None:
-        query = query.where(col(Statement.source_id).in_(sources))
+        query = query.where(among(_statement.source_id, sources))
     found: dict[int, list[Supported]] = {}
-    for row in session.exec(query):
-        supported = Supported(
-            seq=row.seq,
-            country=row.country_code,
-            kind=row.kind,
-            firmness=row.firmness,
-            stated_on=row.stated_on,
-        )
-        found.setdefault(row.source_id, []).append(supported)
+    for source_id, number, country, kind, firmness, stated_on in session.execute(query):
+        supported = Supported(seq=number, country=country, kind=kind, firmness=firmness, stated_on=stated_on)
+        found.setdefault(source_id, []).append(supported)
     return found

@@ -117,6 +117,17 @@ def sources_up_to(session: Session, newest: int) -> Sequence[Source]:
     return session.exec(select(Source).where(col(Source.id) <= newest).order_by(col(Source.id))).all()
 
 
+def sources_between(session: Session, after: int, newest: int, limit: int) -> Sequence[Source]:
+    """Return at most `limit` sources with ids above `after` and up to `newest`, by id."""
+    between = select(Source).where(col(Source.id) > after, col(Source.id) <= newest)
+    return session.exec(between.order_by(col(Source.id)).limit(limit)).all()
+
+
+def count_sources(session: Session, newest: int) -> int:
+    """Return how many sources there are up to the id `newest`."""
+    return session.exec(select(sa.func.count()).select_from(Source).where(col(Source.id) <= newest)).one()
+
+
 def get_source(session: Session, source_id: int, newest: int) -> Source:
     """Return one source of those up to the id `newest`; raise `NotFound` if there is none."""
     source = session.get(Source, source_id) if source_id <= newest else None
