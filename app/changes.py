@@ -255,7 +255,12 @@ class LedgerFilter:
             )
             conditions.append(sa.exists(in_lines.correlate(Statement)))
         matched: list[sa.ColumnElement[bool]] = []
-        if conditions:
+        if self.countries is not None or self.sources:
+            # An index leads to few statements, and each to its entries.
+            own = sa.select(_statement.seq).where(*conditions)
+            replacing = sa.select(_later.c.seq).join(table_of(Statement), _statement.seq == _later.c.replaces)
+            matched.append(col(Change.seq).in_(own.union_all(replacing.where(*conditions))))
+        elif conditions:
             own_or_replaced = col(Statement.seq).in_((col(Change.seq), col(Change.replaces)))
             statement = sa.select(col(Statement.seq)).where(own_or_replaced, *conditions)
             matched.append(sa.exists(statement.correlate(Change)))
