@@ -7,6 +7,7 @@ database, empty but for the countries; `clock` sets the time.
 import os
 import secrets
 import shutil
+import time
 import warnings
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -30,6 +31,7 @@ from app import prepared
 from app.auth import create_key
 from app.db import Database
 from app.main import create_app
+from app.metrics import CACHE_LOOKUPS
 from app.settings import Settings
 from app.vocabulary import Scope
 from tests.make import Asked
@@ -199,6 +201,21 @@ def client(tracker: FastAPI, key: str | None = None) -> TestClient:
     """Return a client that sends `key`, if any; a server's error is an answer, not an exception."""
     headers = {"Authorization": f"Bearer {key}"} if key else {}
     return TestClient(tracker, headers=headers, raise_server_exceptions=False)
+
+
+def looked_up(result: str) -> float:
+    """Return how many look-ups had this result so far."""
+    found: float = CACHE_LOOKUPS.labels("answers", result)._value.get()
+    return found
+
+
+def wait_until_sure(app: FastAPI) -> None:
+    """Return once the application knows the record's state."""
+    database: Database = app.state.database
+    deadline = time.monotonic() + 30
+    while database.state() is None:
+        assert time.monotonic() < deadline, "the state of the record never became known"
+        time.sleep(0.01)
 
 
 @pytest.fixture
