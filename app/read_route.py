@@ -56,18 +56,21 @@ def _repeatable(endpoint: Callable[..., Any]) -> frozenset[str]:
 
 
 class ReadRoute(APIRoute):
-    """A route that answers a GET: takes the request, a query, and of the path nothing but texts."""
+    """A route that answers a GET.
+
+    One that takes anything but the request, a query, and texts of the path is left to the framework.
+    """
 
     def get_route_handler(self) -> Callable[[Request], Coroutine[Any, Any, Response]]:
         answer_anyhow = super().get_route_handler()
         endpoint = self.endpoint
-        hints = get_type_hints(endpoint)
-        model: type[NoQuery] = hints.pop("query")
-        has_texts = all(hints[name] is str for name in self.param_convertors)
+        taken = {name: hint for name, hint in get_type_hints(endpoint).items() if name != "return"}
+        model: type[NoQuery] = taken["query"]
+        if taken != {"request": Request, "query": model} | dict.fromkeys(self.param_convertors, str):
+            return answer_anyhow
 
         async def handle(request: Request) -> Response:
-            is_usual = has_texts and MIN_SEQ not in request.headers
-            query = read_query(request, model) if is_usual else None
+            query = None if MIN_SEQ in request.headers else read_query(request, model)
             if query is None:
                 return await answer_anyhow(request)
             request.state.min_seq = 0
