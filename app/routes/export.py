@@ -100,7 +100,7 @@ def export_history(
         return _stream(read, "history", extension, rows, HISTORY, excel=query.excel)
 
 
-def _history(read: Read, wanted: PositionFilter, countries: Iterable[str]) -> Iterator[HistoryRow]:
+def _history(read: Read, wanted: PositionFilter, countries: Iterable[str]) -> Iterator[Item[HistoryRow]]:
     database: Database = read.request.app.state.database
     for code in countries:
         if wanted.countries is None or code in wanted.countries:
@@ -175,8 +175,7 @@ def _stream(
     lines: Iterable[str] = ()
     if not read.request.state.is_head:
         if extension == Format.CSV:
-            views = (row.view if isinstance(row, Item) else row for row in rows())
-            lines = csv_lines(views, columns, every_country(read.session), excel=excel)
+            lines = csv_lines(rows(), columns, every_country(read.session), excel=excel)
         else:
             lines = ndjson_lines(rows())
     headers = read.headers | {"Content-Disposition": f'attachment; filename="{name}.{extension}"'}
