@@ -6,6 +6,7 @@ Database triggers refuse UPDATE and DELETE of its rows; `appending` adds them.
 from collections.abc import Collection
 from dataclasses import dataclass
 from datetime import datetime
+from functools import lru_cache
 from typing import Any
 
 import sqlalchemy as sa
@@ -300,7 +301,7 @@ def get_change(session: Session, entry: int, seq: int) -> ChangeView:
 _ENTRIES = (
     sa.select(
         _change.seq,
-        _change.action,
+        sa.type_coerce(_change.action, sa.String),
         _change.recorded_at,
         _change.recorded_by_id,
         _change.recorded_by_name,
@@ -336,6 +337,8 @@ def _change_json(row: Any, seq: int) -> str:
     )
 
 
+# Most texts here are the name of a key, or nothing.
+@lru_cache(1000)
 def _text(value: str | None) -> str:
     return "null" if value is None else to_json(value).decode()
 

@@ -124,7 +124,7 @@ def _canonical_url(url: str) -> str:
 
 def instant_text(instant: datetime) -> str:
     """Return an aware UTC instant as RFC 3339 text, always with microseconds."""
-    return f"{instant.replace(tzinfo=None).isoformat(timespec='microseconds')}Z"
+    return f"{instant.isoformat(timespec='microseconds')[:26]}Z"  # without its offset
 
 
 Instant = Annotated[datetime, PlainSerializer(instant_text, return_type=str)]
