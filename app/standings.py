@@ -8,7 +8,7 @@ one seek in an index, however long the history.
 from bisect import bisect_left, insort
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from datetime import date
-from itertools import groupby, islice
+from itertools import groupby
 from operator import attrgetter
 from typing import Any, NamedTuple
 
@@ -152,27 +152,48 @@ class _Log:
         self.live: list[Heard] = []
         self.days: list[_Day] = []
 
-    def restate(self, first: date, marks: Marks) -> tuple[list[Stand], list[Stand]]:
-        """Hear the line anew from the day `first` on; return what holds no more, and what does instead."""
-        kept = bisect_left(self.days, first, key=_on)
+    def restate(self, span: tuple[date, date], marks: Marks) -> tuple[list[Stand], list[Stand]]:
+        """Hear the line anew where something is another between two days, both included.
+
+        Return what holds no more, and what does instead.
+        """
+        first, last = span
+        # What is said later may contest what was said in between.
+        reaching = (each.effective_on for each in self.live if each.starts_on <= last < each.effective_on)
+        last = max(reaching, default=last)
+        kept = end = bisect_left(self.days, first, key=_on)
         before = self.days[kept - 1] if kept else None
-        old = {day.stand.holds_from: day.stand for day in self.days[kept:] if day.stand.holds_from == day.on}
-        del self.days[kept:]
-        self.days += _days(self.live, bisect_left(self.live, first, key=_effective_on), before, marks)
-        new = {day.stand.holds_from: day.stand for day in self.days[kept:] if day.stand.holds_from == day.on}
-        closed = [stand for on, stand in old.items() if new.get(on) != stand]
-        opened = [stand for on, stand in new.items() if old.get(on) != stand]
+        new: list[_Day] = []
+        for day in _days(self.live, bisect_left(self.live, first, key=_effective_on), before, marks):
+            new.append(day)
+            if day.on < last:
+                continue
+            end = bisect_left(self.days, day.on, end, key=_on)
+            if end < len(self.days) and (old := self.days[end]).on == day.on and old.state == day.state:
+                end += 1
+                break
+        else:
+            end = len(self.days)
+        held, holds = _began(self.days[kept:end]), _began(new)
+        self.days[kept:end] = new
+        closed = [stand for on, stand in held.items() if holds.get(on) != stand]
+        opened = [stand for on, stand in holds.items() if held.get(on) != stand]
         return closed, opened
+
+
+def _began(days: Iterable[_Day]) -> dict[date, Stand]:
+    """Return what began to hold on some days."""
+    return {day.on: day.stand for day in days if day.stand.holds_from == day.on}
 
 
 def _days(line: list[Heard], start: int, before: _Day | None, marks: Marks) -> Iterator[_Day]:
     """Yield the days of a line from its entry number `start` on, `before` being the day ahead of that."""
-    state = LineState(marks) if before is None else before.state.copy(marks)
-    held, stand = (None, NOTHING) if before is None else (before.held, before.stand)
-    for on, of_day in groupby(islice(line, start, None), key=_effective_on):
+    state, held, stand = (LineState(), None, NOTHING) if before is None else before[1:]
+    for on, of_day in groupby(range(start, len(line)), key=lambda number: line[number].effective_on):
         was, changing, affirming = held, list[int](), list[int]()
-        for stated in of_day:
-            state.hear(stated)
+        for number in of_day:
+            stated = line[number]
+            state = state.hear(line, number, marks)
             if stated.voice == Voice.REPORT:
                 continue
             earlier, held = held, state.held()
@@ -190,7 +211,7 @@ def _days(line: list[Heard], start: int, before: _Day | None, marks: Marks) -> I
         # Also where nothing is seen on a line's first day: from it on there are words.
         if found.answer != stand.answer or stand is NOTHING:
             stand = found
-        yield _Day(on, state.copy(marks), held, stand)
+        yield _Day(on, state, held, stand)
 
 
 def _differs(before: Held | None, after: Held | None) -> bool:
@@ -266,20 +287,21 @@ class Replay:
 
     def advance(self, seq: int) -> list[Moved]:
         """Move on to entry `seq`, the next of `seqs`."""
-        first: dict[LineKey, date] = {}
+        days: dict[LineKey, list[date]] = {}
         for each in self._leaving.get(seq, ()):
             log = self._logs[each.key]
             log.live.pop(bisect_left(log.live, each.place, key=by_place))
-            first[each.key] = min(each.effective_on, first.get(each.key, date.max))
+            days.setdefault(each.key, []).append(each.effective_on)
         for each in self._entering.get(seq, ()):
             insort(self._logs[each.key].live, each, key=by_place)
-            first[each.key] = min(each.effective_on, first.get(each.key, date.max))
+            days.setdefault(each.key, []).append(each.effective_on)
         for chain in self._versions.get(seq, ()):
             for each in self._following[chain]:
                 if each.is_live(seq):
-                    first[each.key] = min(each.effective_on, first.get(each.key, date.max))
+                    days.setdefault(each.key, []).append(each.effective_on)
         marks = Marks(self._relations, seq)
-        moved = (Moved(key, *self._logs[key].restate(day, marks)) for key, day in sorted(first.items()))
+        spans = ((key, (min(found), max(found))) for key, found in sorted(days.items()))
+        moved = (Moved(key, *self._logs[key].restate(span, marks)) for key, span in spans)
         return [each for each in moved if each.closed or each.opened]
 
 
