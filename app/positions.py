@@ -128,10 +128,12 @@ class LineState(NamedTuple):
         """Return the state after entry `number` of `line`. Reports are counted: they never set a position."""
         stated = line[number]
         if stated.voice == Voice.GOVERNMENT:
-            return self._replace(government=self.government.hear(stated, line, number, marks))
+            spoken = self.government.hear(stated, line, number, marks)
+            return LineState(spoken, self.head_of_state, self.reports)
         if stated.voice == Voice.HEAD_OF_STATE:
-            return self._replace(head_of_state=self.head_of_state.hear(stated, line, number, marks))
-        return self._replace(reports=self.reports + 1)
+            spoken = self.head_of_state.hear(stated, line, number, marks)
+            return LineState(self.government, spoken, self.reports)
+        return LineState(self.government, self.head_of_state, self.reports + 1)
 
     def held(self) -> Held | None:
         """Return the position after what was heard, or None where nobody holds any (DESIGN.md 3.3)."""

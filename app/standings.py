@@ -5,6 +5,7 @@ They follow from the statements by `positions`: made when an entry is recorded, 
 one seek in an index, however long the history.
 """
 
+import itertools
 from bisect import bisect_left, insort
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from datetime import date
@@ -29,7 +30,7 @@ from app.lines import (
     following_lines,
     relations_of,
 )
-from app.positions import Held, LineState
+from app.positions import Held, LineState, line_state
 from app.vocabulary import Voice
 
 CHANGED, AFFIRMED = "changed", "affirmed"
@@ -151,6 +152,30 @@ class _Log:
     def __init__(self) -> None:
         self.live: list[Heard] = []
         self.days: list[_Day] = []
+        self._vague: list[Heard] = []
+
+    def enter(self, stated: Heard) -> None:
+        """Take in a statement that is live now."""
+        insort(self.live, stated, key=by_place)
+        if stated.starts_on < stated.effective_on:
+            self._vague.append(stated)
+
+    def leave(self, stated: Heard) -> None:
+        """Let go of a statement."""
+        self.live.pop(bisect_left(self.live, stated.place, key=by_place))
+        self._vague = [each for each in self._vague if each.place != stated.place]
+
+    def begin(self, live: Iterable[Heard], first: date, marks: Marks) -> None:
+        """Begin with what is live; only what comes from the day `first` on will be heard anew."""
+        self.live = sorted(live, key=by_place)
+        self._vague = [each for each in self.live if each.starts_on < each.effective_on]
+        start = bisect_left(self.live, first, key=_effective_on)
+        if start:
+            on, state = self.live[start - 1].effective_on, line_state(self.live[:start], marks)
+            held = state.held()
+            self.days = [_Day(on, state, held, _stand(on, held, state.reports, None, ""))]
+        before = self.days[0] if start else None
+        self.days += _days(self.live, start, before, marks)
 
     def restate(self, span: tuple[date, date], marks: Marks) -> tuple[list[Stand], list[Stand]]:
         """Hear the line anew where something is another between two days, both included.
@@ -159,7 +184,7 @@ class _Log:
         """
         first, last = span
         # What is said later may contest what was said in between.
-        reaching = (each.effective_on for each in self.live if each.starts_on <= last < each.effective_on)
+        reaching = (each.effective_on for each in self._vague if each.starts_on <= last < each.effective_on)
         last = max(reaching, default=last)
         kept = end = bisect_left(self.days, first, key=_on)
         before = self.days[kept - 1] if kept else None
@@ -254,26 +279,35 @@ class Replay:
         self._entering: dict[int, list[Heard]] = {}
         self._leaving: dict[int, list[Heard]] = {}
         self._following: dict[int, list[Heard]] = {}
-        self._versions: dict[int, set[int]] = {}
+        live: dict[LineKey, list[Heard]] = {}
+        following: dict[int, list[Heard]] = {}
         for each in heard:
-            log = self._logs.setdefault(each.key, _Log())
+            in_line = live.setdefault(each.key, [])
             if each.is_live(seq):
-                log.live.append(each)
+                in_line.append(each)
             else:
                 self._entering.setdefault(each.seq, []).append(each)
             if each.left_seq is not None and each.left_seq > seq:
                 self._leaving.setdefault(each.left_seq, []).append(each)
             if each.is_related:
                 for chain in relations.reached(each):
-                    self._following.setdefault(chain, []).append(each)
-        for chain in self._following:
-            for version in relations.versions.get(chain, ()):
-                for moment in (version.seq, version.left_seq):
-                    if moment is not None and moment > seq:
-                        self._versions.setdefault(moment, set()).add(chain)
-        for log in self._logs.values():
-            log.live.sort(key=by_place)
-            log.days += _days(log.live, 0, None, Marks(relations, seq))
+                    following.setdefault(chain, []).append(each)
+        for chain, followers in following.items():
+            moments = {
+                moment
+                for version in relations.versions.get(chain, ())
+                for moment in (version.seq, version.left_seq)
+                if moment is not None and moment > seq
+            }
+            for moment in moments:
+                self._following.setdefault(moment, []).extend(followers)
+        first: dict[LineKey, date] = {}
+        for moving in (self._entering, self._leaving, self._following):
+            for each in itertools.chain.from_iterable(moving.values()):
+                first[each.key] = min(each.effective_on, first.get(each.key, date.max))
+        for key, in_line in live.items():
+            self._logs[key] = _Log()
+            self._logs[key].begin(in_line, first.get(key, date.max), Marks(relations, seq))
 
     @property
     def keys(self) -> Collection[LineKey]:
@@ -283,22 +317,20 @@ class Replay:
     @property
     def seqs(self) -> list[int]:
         """The entries that may change anything, in order."""
-        return sorted(self._entering.keys() | self._leaving.keys() | self._versions.keys())
+        return sorted(self._entering.keys() | self._leaving.keys() | self._following.keys())
 
     def advance(self, seq: int) -> list[Moved]:
         """Move on to entry `seq`, the next of `seqs`."""
         days: dict[LineKey, list[date]] = {}
         for each in self._leaving.get(seq, ()):
-            log = self._logs[each.key]
-            log.live.pop(bisect_left(log.live, each.place, key=by_place))
+            self._logs[each.key].leave(each)
             days.setdefault(each.key, []).append(each.effective_on)
         for each in self._entering.get(seq, ()):
-            insort(self._logs[each.key].live, each, key=by_place)
+            self._logs[each.key].enter(each)
             days.setdefault(each.key, []).append(each.effective_on)
-        for chain in self._versions.get(seq, ()):
-            for each in self._following[chain]:
-                if each.is_live(seq):
-                    days.setdefault(each.key, []).append(each.effective_on)
+        for each in self._following.get(seq, ()):
+            if each.is_live(seq):
+                days.setdefault(each.key, []).append(each.effective_on)
         marks = Marks(self._relations, seq)
         spans = ((key, (min(found), max(found))) for key, found in sorted(days.items()))
         moved = (Moved(key, *self._logs[key].restate(span, marks)) for key, span in spans)
