@@ -292,10 +292,10 @@ def actions_between(session: Session, after: int, until: int) -> dict[int, Actio
 
 def get_change(session: Session, entry: int, seq: int) -> ChangeView:
     """Return one entry as known at `seq`; raise `NotFound` if there is none by then."""
-    found = _change_items(session, _ENTRIES.where(_change.seq == entry), seq) if entry <= seq else []
-    if not found:
+    row = session.execute(_ENTRY, {"entry": entry}).first() if entry <= seq else None
+    if row is None:
         raise NotFound("The record has no such entry; /v1/changes lists them all.")
-    return found[0][1].view
+    return Item(ChangeView, _change_json(row, seq)).view
 
 
 _ENTRIES = (
@@ -317,6 +317,8 @@ _ENTRIES = (
     .outerjoin(table_of(StatementJSON), _json.seq == _change.seq)
     .outerjoin(_later, _later.c.replaces == _change.seq)
 )
+
+_ENTRY = _ENTRIES.where(_change.seq == sa.bindparam("entry", type_=sa.BigInteger))
 
 
 def _change_items(session: Session, query: Any, seq: int) -> list[tuple[int, Item[ChangeView]]]:

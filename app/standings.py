@@ -386,19 +386,22 @@ _CLOSE = (
 
 
 class Derived(NamedTuple):
-    """Rows that follow from entries: those that hold no more, and new ones."""
+    """Rows that follow from entries: those that hold no more, and new ones; and the lines that are moved."""
 
     closed: list[dict[str, Any]]
     opened: list[dict[str, Any]]
+    moved: set[LineKey]
 
 
 def derived(found: Replay, ids: Mapping[LineKey, int]) -> Derived:
     """Play a replay to its end, and return what follows for `Standing`; `ids` are those of its lines."""
     closed: list[dict[str, Any]] = []
     opened: list[dict[str, Any]] = []
+    moved: set[LineKey] = set()
     live: dict[tuple[int, date], dict[str, Any]] = {}
     for seq in found.seqs:
         for key, gone, new in found.advance(seq):
+            moved.add(key)
             line_id = ids[key]
             for stand in gone:
                 row = live.pop((line_id, stand.holds_from), None)
@@ -410,14 +413,19 @@ def derived(found: Replay, ids: Mapping[LineKey, int]) -> Derived:
                 row = {"line_id": line_id, "seq": seq, "left_seq": None, **stand._asdict()}
                 live[line_id, stand.holds_from] = row
                 opened.append(row)
-    return Derived(closed, opened)
+    return Derived(closed, opened, moved)
 
 
-def record_standings(session: Session, after: int, until: int) -> None:
-    """Record what follows from the entries above `after` and up to `until`, under the write lock."""
+def record_standings(session: Session, after: int, until: int) -> set[LineKey]:
+    """Record what follows from the entries above `after` and up to `until`, under the write lock.
+
+    Return the lines that answer something else on any day.
+    """
     found = replay(session, after, until)
     countries = {country for country, _ in found.keys}
-    insert(session, derived(found, ids_of(session, countries)))
+    rows = derived(found, ids_of(session, countries))
+    insert(session, rows)
+    return rows.moved
 
 
 def ids_of(session: Session, countries: Collection[str]) -> dict[LineKey, int]:
