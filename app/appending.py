@@ -13,7 +13,7 @@ import sqlalchemy as sa
 from sqlmodel import Session, SQLModel
 
 from app.changes import Change, Head
-from app.db import table_of, utc_now
+from app.db import insert_rows, table_of, utc_now
 from app.digests import entry_json, next_digest
 from app.lines import Line, LineEntry, LineKey, heard_in, line_ids, newest_line_id
 from app.sources import Source
@@ -107,7 +107,7 @@ class Appending:
         for table, rows in self._rows.items():
             if rows:
                 # The order of the tables is ours, and nothing is read back.
-                self._session.execute(table_of(table).insert(), rows)
+                insert_rows(self._session, table_of(table), rows)
                 self._rows[table] = []
         if self._left:
             place = table_of(LineEntry)

@@ -16,7 +16,7 @@ from typing import Any, NamedTuple
 import sqlalchemy as sa
 from sqlmodel import Field, Session, SQLModel
 
-from app.db import pairs, table_of
+from app.db import insert_rows, pairs, table_of
 from app.lines import (
     EVERY,
     Heard,
@@ -440,7 +440,7 @@ def insert(session: Session, rows: Derived) -> None:
     if rows.closed:
         session.execute(_CLOSE, rows.closed)
     if rows.opened:
-        session.execute(_standing.insert(), rows.opened)
+        insert_rows(session, _standing, rows.opened)
 
 
 _COLUMNS: tuple[Any, ...] = tuple(_standing.c[name] for name in Stand._fields)
