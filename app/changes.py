@@ -13,7 +13,6 @@ import sqlalchemy as sa
 from pydantic import BaseModel
 from pydantic import Field as Described
 from pydantic_core import to_json
-from sqlalchemy.orm import aliased
 from sqlmodel import Field, Session, SQLModel, col, select
 
 from app.db import TextEnum, UTCDateTime, among, table_of, utc_now
@@ -392,17 +391,20 @@ def source_view(source: Source, supported: list[Supported]) -> SourceView:
 
 def supported_by(session: Session, seq: int, sources: Collection[int] | None) -> dict[int, list[Supported]]:
     """Return the live entries that rest on each of `sources` (None: of all), as known at `seq`."""
-    later = aliased(Change)
+    replaced = sa.and_(_later.c.replaces == _statement.seq, _later.c.seq <= seq)
+    shown = (
+        _statement[name] for name in ("seq", "country_code", "kind", "firmness", "stated_on", "source_id")
+    )
     query = (
-        select(Statement)
-        .outerjoin(later, (col(later.replaces) == col(Statement.seq)) & (col(later.seq) <= seq))
-        .where(col(later.seq).is_(None), col(Statement.seq) <= seq)
-        .order_by(col(Statement.seq))
+        sa.select(*shown)
+        .outerjoin(_later, replaced)
+        .where(_later.c.seq.is_(None), _statement.seq <= seq)
+        .order_by(_statement.seq)
     )
     if sources is not None:
-        query = query.where(col(Statement.source_id).in_(sources))
+        query = query.where(_statement.source_id.in_(sources))
     found: dict[int, list[Supported]] = {}
-    for row in session.exec(query):
+    for row in session.execute(query):
         supported = Supported(
             seq=row.seq,
             country=row.country_code,

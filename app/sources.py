@@ -110,9 +110,12 @@ def newest_source_id(session: Session, seq: int | None) -> str:
     return str(session.exec(query).one() or 0)
 
 
-def sources_up_to(session: Session, newest: int) -> Sequence[Source]:
-    """Return the sources up to the id `newest`, by id."""
-    return session.exec(select(Source).where(col(Source.id) <= newest).order_by(col(Source.id))).all()
+def sources_up_to(
+    session: Session, newest: int, after: int = 0, limit: int | None = None
+) -> Sequence[Source]:
+    """Return the sources above the id `after` and up to the id `newest`, at most `limit`, by id."""
+    query = select(Source).where(col(Source.id) > after, col(Source.id) <= newest)
+    return session.exec(query.order_by(col(Source.id)).limit(limit)).all()
 
 
 def get_source(session: Session, source_id: int, newest: int) -> Source:

@@ -137,13 +137,20 @@ def export_sources(
 ) -> Response:
     """Every source, with what it supports."""
     with reading(request, query, version=newest_source_id) as read:
-
-        def rows() -> Iterable[SourceView]:
-            supported = supported_by(read.session, read.seq, None)
-            found = sources_up_to(read.session, int(read.version))
-            return [source_view(source, supported.get(source.id, [])) for source in found]
-
+        rows = partial(_sources, request, read.seq, int(read.version))
         return _stream(read, "sources", extension, rows, SOURCES, excel=query.excel)
+
+
+def _sources(request: Request, seq: int, newest: int) -> Iterator[SourceView]:
+    database: Database = request.app.state.database
+    after: int | None = 0
+    while after is not None:
+        with database.reading(Need(seq, sources=True)) as session:
+            found = sources_up_to(session, newest, after, STRETCH)
+            supported = supported_by(session, seq, [source.id for source in found])
+            views = [source_view(source, supported.get(source.id, [])) for source in found]
+        yield from views
+        after = views[-1].id if len(views) == STRETCH else None
 
 
 @router.get("/datapackage.json", responses=READ_ONE, response_model=dict[str, Any])
