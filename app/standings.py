@@ -147,11 +147,12 @@ _on: Callable[[_Day], date] = attrgetter("on")
 
 
 class _Log:
-    """What is live in a line, and each of its days."""
+    """What is live in a line, and its days, as far as they had to be heard."""
 
     def __init__(self) -> None:
         self.live: list[Heard] = []
         self.days: list[_Day] = []
+        self._later: Iterator[_Day] = iter(())
         self._vague: list[Heard] = []
 
     def enter(self, stated: Heard) -> None:
@@ -175,7 +176,16 @@ class _Log:
             held = state.held()
             self.days = [_Day(on, state, held, _stand(on, held, state.reports, None, ""))]
         before = self.days[0] if start else None
-        self.days += _days(self.live, start, before, marks)
+        self._later = _days(self.live.copy(), start, before, marks)
+
+    def _place_of(self, day: date) -> int:
+        """Return the place of the first day on or after `day`; it is heard if it was not yet."""
+        while not self.days or self.days[-1].on < day:
+            found = next(self._later, None)
+            if found is None:
+                break
+            self.days.append(found)
+        return bisect_left(self.days, day, key=_on)
 
     def restate(self, span: tuple[date, date], marks: Marks) -> tuple[list[Stand], list[Stand]]:
         """Hear the line anew where something is another between two days, both included.
@@ -186,18 +196,19 @@ class _Log:
         # What is said later may contest what was said in between.
         reaching = (each.effective_on for each in self._vague if each.starts_on <= last < each.effective_on)
         last = max(reaching, default=last)
-        kept = end = bisect_left(self.days, first, key=_on)
+        kept = self._place_of(first)
         before = self.days[kept - 1] if kept else None
         new: list[_Day] = []
         for day in _days(self.live, bisect_left(self.live, first, key=_effective_on), before, marks):
             new.append(day)
             if day.on < last:
                 continue
-            end = bisect_left(self.days, day.on, end, key=_on)
+            end = self._place_of(day.on)
             if end < len(self.days) and (old := self.days[end]).on == day.on and old.state == day.state:
                 end += 1
                 break
         else:
+            self.days += self._later
             end = len(self.days)
         held, holds = _began(self.days[kept:end]), _began(new)
         self.days[kept:end] = new
