@@ -3,7 +3,7 @@
 The rules are here and pure: statements in, position out, no database and no clock.
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from datetime import date
 from typing import Literal, NamedTuple, Protocol
 
@@ -92,13 +92,14 @@ class _Speaker(NamedTuple):
                 word=stated,
                 last_affirmed_on=stated.effective_on,
                 affirmations=self.affirmations + 1 if affirms else 0,
-                sides=tuple(_contradictions(stated, line, number, marks)),
+                sides=_contradictions(stated, line, number, marks),
             )
         return self if self.has_spoken else self._replace(has_spoken=True)
 
 
-def _contradictions(word: Heard, line: Sequence[Heard], number: int, marks: Marks) -> Iterator[Heard]:
-    """Yield what the same voice said before, and what contests its word (DESIGN.md 3.5)."""
+def _contradictions(word: Heard, line: Sequence[Heard], number: int, marks: Marks) -> tuple[Heard, ...]:
+    """Return what the same voice said before, and what contests its word (DESIGN.md 3.5)."""
+    found = []
     while number and (other := line[(number := number - 1)]).effective_on >= word.starts_on:
         if (
             other.voice == word.voice
@@ -107,7 +108,8 @@ def _contradictions(word: Heard, line: Sequence[Heard], number: int, marks: Mark
             and not (other.is_related and marks.repeated(other))
             and not (_clarifies(word, other, marks) or _clarifies(other, word, marks))
         ):
-            yield other
+            found.append(other)
+    return tuple(found)
 
 
 def _clarifies(stated: Heard, other: Heard, marks: Marks) -> bool:
