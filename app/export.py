@@ -397,17 +397,23 @@ def history_rows(
     a row shows the position as it was on the stretch's last day. Sorted by country, component, day.
     `stands` are all that the wanted lines answer up to `until`.
     """
-    for key, line in stands.items():
-        firsts = [number for number, stand in enumerate(line) if stand.step == CHANGED]
-        lasts = [line[number - 1] for number in [*firsts[1:], len(line)]]
-        viewer.load_shown(lasts)
-        for first, last, following in zip_longest(firsts, lasts, firsts[1:]):
-            ends = None if following is None else line[following].holds_from
+    takes_all, held = wanted.takes_all_of_lines, {key: list(_stretches(stands[key])) for key in stands}
+    viewer.load_shown(last for line in held.values() for _, last, _ in line)
+    for key, line in held.items():
+        for first, last, ends in line:
             item = viewer.position(key, until if ends is None else ends - timedelta(days=1), last)
-            if item is not None and (wanted.takes_all_of_lines or wanted.passes(item.view)):
+            if item is not None and (takes_all or wanted.passes(item.view)):
                 valid_to = "null" if ends is None else f'"{ends}"'
-                days = f'"valid_from":"{line[first].holds_from}","valid_to":{valid_to}'
+                days = f'"valid_from":"{first}","valid_to":{valid_to}'
                 yield Item(HistoryRow, f"{item.json[:-1]},{days}}}")
+
+
+def _stretches(line: Sequence[Stand]) -> Iterator[tuple[date, Stand, date | None]]:
+    """Yield a line's stretches without a change: their first day, their last stand, and the day after."""
+    firsts = [number for number, stand in enumerate(line) if stand.step == CHANGED]
+    for first, following in zip_longest(firsts, firsts[1:]):
+        ends = None if following is None else line[following].holds_from
+        yield line[first].holds_from, line[-1 if following is None else following - 1], ends
 
 
 def datapackage(
