@@ -6,6 +6,7 @@ Database triggers refuse UPDATE and DELETE of its rows; `appending` adds them.
 from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass
 from datetime import datetime
+from functools import lru_cache
 from typing import Any
 
 import sqlalchemy as sa
@@ -303,10 +304,10 @@ def actions_between(session: Session, after: int, until: int) -> dict[int, Actio
 def get_change(session: Session, entry: int, seq: int) -> ChangeView:
     """Return one entry as known at `seq`; raise `NotFound` if there is none by then."""
     rows = _FEED.rows(session, after=entry - 1, seq=seq, limit=1) if entry <= seq else ()
-    found = _change_items(rows, seq)
-    if not found:
+    row = next(iter(rows), None)
+    if row is None:
         raise NotFound("The record has no such entry; /v1/changes lists them all.")
-    return found[0][1].view
+    return Item(ChangeView, _change_json(row, seq)).view
 
 
 _ENTRIES = (
@@ -353,6 +354,8 @@ def _change_json(row: Any, seq: int) -> str:
     )
 
 
+# Most texts here are the name of a key, or nothing.
+@lru_cache(1000)
 def _text(value: str | None) -> str:
     return "null" if value is None else to_json(value).decode()
 

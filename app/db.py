@@ -6,12 +6,12 @@ import sqlite3
 import threading
 import time
 from collections import deque
-from collections.abc import Callable, Collection, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from enum import StrEnum
-from functools import partial
+from functools import lru_cache, partial
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -132,6 +132,30 @@ def canonical_json(value: object) -> str:
 def table_of(model: type[SQLModel]) -> Any:
     """Return a class's table: asked by its columns, the database is asked sooner than by the class."""
     return sa.inspect(model).local_table
+
+
+def insert_rows(session: Session, table: Any, rows: Sequence[Mapping[str, Any]]) -> None:
+    """Insert rows that hold every column of a table, by one statement of the driver.
+
+    SQLAlchemy would take twice as long for them, because it looks at each row by itself.
+    """
+    connection = session.connection()
+    sql, columns = _insertion(table, connection.dialect)
+    cells = [
+        [row[name] for row in rows] if convert is None else [convert(row[name]) for row in rows]
+        for name, convert in columns.items()
+    ]
+    found: Any = zip(*cells, strict=True)
+    if not connection.dialect.positional:
+        found = (dict(zip(columns, row, strict=True)) for row in found)
+    connection.exec_driver_sql(sql, list(found))
+
+
+@lru_cache(100)
+def _insertion(table: Any, dialect: Dialect) -> tuple[str, dict[str, Callable[[Any], Any] | None]]:
+    """Return a table's insertion in the words of a database, and what turns each column into the driver's."""
+    columns = {each.name: each.type.dialect_impl(dialect).bind_processor(dialect) for each in table.columns}
+    return str(table.insert().compile(dialect=dialect, column_keys=list(columns))), columns
 
 
 class _Listed(FunctionElement[Any]):

@@ -161,7 +161,7 @@ class Read:
         As CSV the items are the rows, unless `rows` says them in another shape.
         """
         table = cast("Sequence[Line]", page.items) if rows is None else rows
-        return self._list(page.meta, page.items, page.next, columns, lambda: table)
+        return self._list(page.meta, page.items, page.next, columns, table)
 
     def answer_items(
         self,
@@ -171,7 +171,7 @@ class Read:
         columns: Sequence[Column[Line]],
     ) -> Response:
         """Return a list of items as `answer_list` returns one of objects."""
-        return self._list(meta, items, following, columns, lambda: [item.view for item in items])
+        return self._list(meta, items, following, columns, items)
 
     def _list(
         self,
@@ -179,14 +179,14 @@ class Read:
         items: Sequence[Any],
         following: str | None,
         columns: Sequence[Column[Line]],
-        rows: Callable[[], Sequence[Line]],
+        rows: Sequence[Line | ItemOf[Line]],
     ) -> Response:
         headers = dict(self.headers)
         if following is not None:
             headers["Link"] = f'<{following}>; rel="next"'
         match self.format:
             case Format.CSV:
-                text = csv_text(rows(), columns, every_country(self.session), excel=self.excel)
+                text = csv_text(rows, columns, every_country(self.session), excel=self.excel)
             case Format.NDJSON:
                 text = "".join(ndjson_lines(items))
             case Format.JSON:

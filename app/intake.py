@@ -5,11 +5,11 @@ from datetime import datetime
 
 import sqlalchemy as sa
 from sqlalchemy.orm import aliased
-from sqlmodel import Session, col, select
+from sqlmodel import Session, col
 
 from app.appending import Appending, Draft, Values
 from app.changes import Change, Head, Writer, head_of
-from app.countries import Country, find_code
+from app.countries import CountryFacts, every_country, find_code
 from app.fields import canonical_url
 from app.sources import NewSource, Source, find_source
 from app.statements import Statement, components_of
@@ -29,6 +29,8 @@ _LIVE = (
     .order_by(col(Statement.seq))
 )
 
+_NEWEST_SOURCE = sa.select(sa.func.max(col(Source.id)))
+
 SameKey = tuple[str, ...]
 
 
@@ -46,7 +48,6 @@ class Intake:
 
     session: Session
     entering: Appending
-    _countries: dict[str, Country | None] = field(default_factory=dict)
     _sources: dict[tuple[str | None, ...], Source | Values] = field(default_factory=dict)
     _made: dict[int, Values] = field(default_factory=dict)
     _newest_source: int | None = None
@@ -72,12 +73,10 @@ class Intake:
         if said is not None:
             said.setdefault(_same(draft.statement, draft.components), head.seq)
 
-    def country(self, given: str) -> Country | None:
+    def country(self, given: str) -> CountryFacts | None:
         """Return the country that a code or an alias means."""
-        if given not in self._countries:
-            code = find_code(self.session, given)
-            self._countries[given] = None if code is None else self.session.get_one(Country, code)
-        return self._countries[given]
+        code = find_code(self.session, given)
+        return None if code is None else every_country(self.session)[code]
 
     def source(self, new: NewSource) -> Source | Values | None:
         """Return the newest source that `new` means, or None if the record has none yet."""
@@ -96,7 +95,7 @@ class Intake:
     def add_source(self, new: NewSource, recorded_at: datetime, writer: Writer) -> Values:
         """Add a source that is not known yet, with the entry that comes next."""
         if self._newest_source is None:
-            self._newest_source = self.session.exec(select(sa.func.max(Source.id))).one() or 0
+            self._newest_source = self.session.scalar(_NEWEST_SOURCE) or 0
         self._newest_source += 1
         source = Values(
             id=self._newest_source,

@@ -271,12 +271,17 @@ def tracked_countries(session: Session, seq: int) -> set[str]:
 
 def touched_lines(session: Session, entry: int) -> set[LineKey]:
     """Return the lines that an entry enters or leaves."""
-    query = sa.select(*_LINE[:2]).select_from(_JOINED)
     return {
         (country, component)
-        for moment in (_entry.seq, _entry.left_seq)
-        for country, component in session.execute(query.where(moment == entry))
+        for moving in _MOVING
+        for country, component in session.execute(moving, {"entry": entry})
     }
+
+
+_MOVING = tuple(
+    sa.select(*_LINE[:2]).select_from(_JOINED).where(moment == sa.bindparam("entry", type_=sa.BigInteger))
+    for moment in (_entry.seq, _entry.left_seq)
+)
 
 
 def following_lines(session: Session, chains: Collection[int], seq: int) -> set[LineKey]:

@@ -5,18 +5,19 @@ They follow from the statements by `positions`: made when an entry is recorded, 
 one seek in an index, however long the history.
 """
 
+import itertools
 from bisect import bisect_left, insort
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from datetime import date
 from functools import cache
-from itertools import groupby, islice
+from itertools import groupby
 from operator import attrgetter, itemgetter
 from typing import Any, NamedTuple
 
 import sqlalchemy as sa
 from sqlmodel import Field, Session, SQLModel
 
-from app.db import pairs, table_of
+from app.db import insert_rows, pairs, table_of
 from app.lines import (
     EVERY,
     Heard,
@@ -31,7 +32,7 @@ from app.lines import (
     following_lines,
     relations_of,
 )
-from app.positions import Held, LineState
+from app.positions import Held, LineState, line_state
 from app.prepared import Prepared
 from app.statements import Pieces, StatementJSON
 from app.vocabulary import Voice
@@ -150,33 +151,89 @@ _on: Callable[[_Day], date] = attrgetter("on")
 
 
 class _Log:
-    """What is live in a line, and each of its days."""
+    """What is live in a line, and its days, as far as they had to be heard."""
 
     def __init__(self) -> None:
         self.live: list[Heard] = []
         self.days: list[_Day] = []
+        self._later: Iterator[_Day] = iter(())
+        self._vague: list[Heard] = []
 
-    def restate(self, first: date, marks: Marks) -> tuple[list[Stand], list[Stand]]:
-        """Hear the line anew from the day `first` on; return what holds no more, and what does instead."""
-        kept = bisect_left(self.days, first, key=_on)
+    def enter(self, stated: Heard) -> None:
+        """Take in a statement that is live now."""
+        insort(self.live, stated, key=by_place)
+        if stated.starts_on < stated.effective_on:
+            self._vague.append(stated)
+
+    def leave(self, stated: Heard) -> None:
+        """Let go of a statement."""
+        self.live.pop(bisect_left(self.live, stated.place, key=by_place))
+        self._vague = [each for each in self._vague if each.place != stated.place]
+
+    def begin(self, live: Iterable[Heard], first: date, marks: Marks) -> None:
+        """Begin with what is live; only what comes from the day `first` on will be heard anew."""
+        self.live = sorted(live, key=by_place)
+        self._vague = [each for each in self.live if each.starts_on < each.effective_on]
+        start = bisect_left(self.live, first, key=_effective_on)
+        if start:
+            on, state = self.live[start - 1].effective_on, line_state(self.live[:start], marks)
+            held = state.held()
+            self.days = [_Day(on, state, held, _stand(on, held, state.reports, None, ""))]
+        before = self.days[0] if start else None
+        self._later = _days(self.live.copy(), start, before, marks)
+
+    def _place_of(self, day: date) -> int:
+        """Return the place of the first day on or after `day`; it is heard if it was not yet."""
+        while not self.days or self.days[-1].on < day:
+            found = next(self._later, None)
+            if found is None:
+                break
+            self.days.append(found)
+        return bisect_left(self.days, day, key=_on)
+
+    def restate(self, span: tuple[date, date], marks: Marks) -> tuple[list[Stand], list[Stand]]:
+        """Hear the line anew where something is another between two days, both included.
+
+        Return what holds no more, and what does instead.
+        """
+        first, last = span
+        # What is said later may contest what was said in between.
+        reaching = (each.effective_on for each in self._vague if each.starts_on <= last < each.effective_on)
+        last = max(reaching, default=last)
+        kept = self._place_of(first)
         before = self.days[kept - 1] if kept else None
-        old = {day.stand.holds_from: day.stand for day in self.days[kept:] if day.stand.holds_from == day.on}
-        del self.days[kept:]
-        self.days += _days(self.live, bisect_left(self.live, first, key=_effective_on), before, marks)
-        new = {day.stand.holds_from: day.stand for day in self.days[kept:] if day.stand.holds_from == day.on}
-        closed = [stand for on, stand in old.items() if new.get(on) != stand]
-        opened = [stand for on, stand in new.items() if old.get(on) != stand]
+        new: list[_Day] = []
+        for day in _days(self.live, bisect_left(self.live, first, key=_effective_on), before, marks):
+            new.append(day)
+            if day.on < last:
+                continue
+            end = self._place_of(day.on)
+            if end < len(self.days) and (old := self.days[end]).on == day.on and old.state == day.state:
+                end += 1
+                break
+        else:
+            self.days += self._later
+            end = len(self.days)
+        held, holds = _began(self.days[kept:end]), _began(new)
+        self.days[kept:end] = new
+        closed = [stand for on, stand in held.items() if holds.get(on) != stand]
+        opened = [stand for on, stand in holds.items() if held.get(on) != stand]
         return closed, opened
+
+
+def _began(days: Iterable[_Day]) -> dict[date, Stand]:
+    """Return what began to hold on some days."""
+    return {day.on: day.stand for day in days if day.stand.holds_from == day.on}
 
 
 def _days(line: list[Heard], start: int, before: _Day | None, marks: Marks) -> Iterator[_Day]:
     """Yield the days of a line from its entry number `start` on, `before` being the day ahead of that."""
-    state = LineState(marks) if before is None else before.state.copy(marks)
-    held, stand = (None, NOTHING) if before is None else (before.held, before.stand)
-    for on, of_day in groupby(islice(line, start, None), key=_effective_on):
+    state, held, stand = (LineState(), None, NOTHING) if before is None else before[1:]
+    for on, of_day in groupby(range(start, len(line)), key=lambda number: line[number].effective_on):
         was, changing, affirming = held, list[int](), list[int]()
-        for stated in of_day:
-            state.hear(stated)
+        for number in of_day:
+            stated = line[number]
+            state = state.hear(line, number, marks)
             if stated.voice == Voice.REPORT:
                 continue
             earlier, held = held, state.held()
@@ -194,7 +251,7 @@ def _days(line: list[Heard], start: int, before: _Day | None, marks: Marks) -> I
         # Also where nothing is seen on a line's first day: from it on there are words.
         if found.answer != stand.answer or stand is NOTHING:
             stand = found
-        yield _Day(on, state.copy(marks), held, stand)
+        yield _Day(on, state, held, stand)
 
 
 def _differs(before: Held | None, after: Held | None) -> bool:
@@ -237,26 +294,35 @@ class Replay:
         self._entering: dict[int, list[Heard]] = {}
         self._leaving: dict[int, list[Heard]] = {}
         self._following: dict[int, list[Heard]] = {}
-        self._versions: dict[int, set[int]] = {}
+        live: dict[LineKey, list[Heard]] = {}
+        following: dict[int, list[Heard]] = {}
         for each in heard:
-            log = self._logs.setdefault(each.key, _Log())
+            in_line = live.setdefault(each.key, [])
             if each.is_live(seq):
-                log.live.append(each)
+                in_line.append(each)
             else:
                 self._entering.setdefault(each.seq, []).append(each)
             if each.left_seq is not None and each.left_seq > seq:
                 self._leaving.setdefault(each.left_seq, []).append(each)
             if each.is_related:
                 for chain in relations.reached(each):
-                    self._following.setdefault(chain, []).append(each)
-        for chain in self._following:
-            for version in relations.versions.get(chain, ()):
-                for moment in (version.seq, version.left_seq):
-                    if moment is not None and moment > seq:
-                        self._versions.setdefault(moment, set()).add(chain)
-        for log in self._logs.values():
-            log.live.sort(key=by_place)
-            log.days += _days(log.live, 0, None, Marks(relations, seq))
+                    following.setdefault(chain, []).append(each)
+        for chain, followers in following.items():
+            moments = {
+                moment
+                for version in relations.versions.get(chain, ())
+                for moment in (version.seq, version.left_seq)
+                if moment is not None and moment > seq
+            }
+            for moment in moments:
+                self._following.setdefault(moment, []).extend(followers)
+        first: dict[LineKey, date] = {}
+        for moving in (self._entering, self._leaving, self._following):
+            for each in itertools.chain.from_iterable(moving.values()):
+                first[each.key] = min(each.effective_on, first.get(each.key, date.max))
+        for key, in_line in live.items():
+            self._logs[key] = _Log()
+            self._logs[key].begin(in_line, first.get(key, date.max), Marks(relations, seq))
 
     @property
     def keys(self) -> Collection[LineKey]:
@@ -266,24 +332,23 @@ class Replay:
     @property
     def seqs(self) -> list[int]:
         """The entries that may change anything, in order."""
-        return sorted(self._entering.keys() | self._leaving.keys() | self._versions.keys())
+        return sorted(self._entering.keys() | self._leaving.keys() | self._following.keys())
 
     def advance(self, seq: int) -> list[Moved]:
         """Move on to entry `seq`, the next of `seqs`."""
-        first: dict[LineKey, date] = {}
+        days: dict[LineKey, list[date]] = {}
         for each in self._leaving.get(seq, ()):
-            log = self._logs[each.key]
-            log.live.pop(bisect_left(log.live, each.place, key=by_place))
-            first[each.key] = min(each.effective_on, first.get(each.key, date.max))
+            self._logs[each.key].leave(each)
+            days.setdefault(each.key, []).append(each.effective_on)
         for each in self._entering.get(seq, ()):
-            insort(self._logs[each.key].live, each, key=by_place)
-            first[each.key] = min(each.effective_on, first.get(each.key, date.max))
-        for chain in self._versions.get(seq, ()):
-            for each in self._following[chain]:
-                if each.is_live(seq):
-                    first[each.key] = min(each.effective_on, first.get(each.key, date.max))
+            self._logs[each.key].enter(each)
+            days.setdefault(each.key, []).append(each.effective_on)
+        for each in self._following.get(seq, ()):
+            if each.is_live(seq):
+                days.setdefault(each.key, []).append(each.effective_on)
         marks = Marks(self._relations, seq)
-        moved = (Moved(key, *self._logs[key].restate(day, marks)) for key, day in sorted(first.items()))
+        spans = ((key, (min(found), max(found))) for key, found in sorted(days.items()))
+        moved = (Moved(key, *self._logs[key].restate(span, marks)) for key, span in spans)
         return [each for each in moved if each.closed or each.opened]
 
 
@@ -336,19 +401,22 @@ _CLOSE = (
 
 
 class Derived(NamedTuple):
-    """Rows that follow from entries: those that hold no more, and new ones."""
+    """Rows that follow from entries: those that hold no more, and new ones; and the lines that are moved."""
 
     closed: list[dict[str, Any]]
     opened: list[dict[str, Any]]
+    moved: set[LineKey]
 
 
 def derived(found: Replay, ids: Mapping[LineKey, int]) -> Derived:
     """Play a replay to its end, and return what follows for `Standing`; `ids` are those of its lines."""
     closed: list[dict[str, Any]] = []
     opened: list[dict[str, Any]] = []
+    moved: set[LineKey] = set()
     live: dict[tuple[int, date], dict[str, Any]] = {}
     for seq in found.seqs:
         for key, gone, new in found.advance(seq):
+            moved.add(key)
             line_id = ids[key]
             for stand in gone:
                 row = live.pop((line_id, stand.holds_from), None)
@@ -360,14 +428,19 @@ def derived(found: Replay, ids: Mapping[LineKey, int]) -> Derived:
                 row = {"line_id": line_id, "seq": seq, "left_seq": None, **stand._asdict()}
                 live[line_id, stand.holds_from] = row
                 opened.append(row)
-    return Derived(closed, opened)
+    return Derived(closed, opened, moved)
 
 
-def record_standings(session: Session, after: int, until: int) -> None:
-    """Record what follows from the entries above `after` and up to `until`, under the write lock."""
+def record_standings(session: Session, after: int, until: int) -> set[LineKey]:
+    """Record what follows from the entries above `after` and up to `until`, under the write lock.
+
+    Return the lines that answer something else on any day.
+    """
     found = replay(session, after, until)
     countries = {country for country, _ in found.keys}
-    insert(session, derived(found, ids_of(session, countries)))
+    rows = derived(found, ids_of(session, countries))
+    insert(session, rows)
+    return rows.moved
 
 
 def ids_of(session: Session, countries: Collection[str]) -> dict[LineKey, int]:
@@ -382,7 +455,7 @@ def insert(session: Session, rows: Derived) -> None:
     if rows.closed:
         session.execute(_CLOSE, rows.closed)
     if rows.opened:
-        session.execute(_standing.insert(), rows.opened)
+        insert_rows(session, _standing, rows.opened)
 
 
 _COLUMNS: tuple[Any, ...] = tuple(_standing.c[name] for name in Stand._fields)

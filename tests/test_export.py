@@ -338,13 +338,15 @@ def test_the_ledger_is_exported_by_the_filters_of_its_list(reader: TestClient, a
     assert [json.loads(line)["seq"] for line in exported] == [item["seq"] for item in listed] != []
 
 
-def test_the_ledger_is_exported_stretch_by_stretch(
-    reader: TestClient, monkeypatch: pytest.MonkeyPatch
+@pytest.mark.parametrize("path", ["/v1/export/changes.ndjson", "/v1/export/sources.ndjson"])
+def test_a_table_is_exported_stretch_by_stretch(
+    reader: TestClient, monkeypatch: pytest.MonkeyPatch, path: str
 ) -> None:
-    whole = reader.get("/v1/export/changes.ndjson").text
+    whole = reader.get(path).text
     monkeypatch.setattr("app.routes.export.STRETCH", 1)
 
-    assert reader.get("/v1/export/changes.ndjson").text == whole
+    assert whole.count("\n") > 2
+    assert reader.get(path).text == whole
 
 
 def test_a_package_of_a_moment_names_the_tables_of_that_moment(reader: TestClient) -> None:

@@ -216,7 +216,8 @@ def corrected(old: Body, given: Body) -> Body:
     whole = old | given
     if whole["kind"] != old["kind"]:
         whole |= {name: given.get(name) for name in ("component", "refuses")}
-    if "authority" in given or "country" in given:
+    # With no authority to derive it from, a voice that was given stays.
+    if "authority" in given or ("country" in given and old["authority"] is not None):
         whole["voice"] = given.get("voice")
     return whole
 

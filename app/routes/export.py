@@ -101,7 +101,7 @@ def export_history(
         return _stream(read, "history", extension, rows, HISTORY, excel=query.excel)
 
 
-def _history(read: Read, wanted: PositionFilter, countries: Iterable[str]) -> Iterator[HistoryRow]:
+def _history(read: Read, wanted: PositionFilter, countries: Iterable[str]) -> Iterator[Item[HistoryRow]]:
     database: Database = read.request.app.state.database
     for code in countries:
         if wanted.countries is None or code in wanted.countries:
@@ -138,13 +138,20 @@ def export_sources(
 ) -> Response:
     """Every source, with what it supports."""
     with reading(request, query, version=newest_source_id) as read:
-
-        def rows() -> Iterable[SourceView]:
-            supported = supported_by(read.session, read.seq, None)
-            found = sources_up_to(read.session, int(read.version))
-            return [source_view(source, supported.get(source.id, [])) for source in found]
-
+        rows = partial(_sources, request, read.seq, int(read.version))
         return _stream(read, "sources", extension, rows, SOURCES, excel=query.excel)
+
+
+def _sources(request: Request, seq: int, newest: int) -> Iterator[SourceView]:
+    database: Database = request.app.state.database
+    after: int | None = 0
+    while after is not None:
+        with database.reading(Need(seq, sources=True)) as session:
+            found = sources_up_to(session, newest, after, STRETCH)
+            supported = supported_by(session, seq, [source.id for source in found])
+            views = [source_view(source, supported.get(source.id, [])) for source in found]
+        yield from views
+        after = views[-1].id if len(views) == STRETCH else None
 
 
 @router.get("/datapackage.json", responses=READ_ONE, response_model=dict[str, Any])
@@ -176,8 +183,7 @@ def _stream(
     lines: Iterable[str] = ()
     if not read.request.state.is_head:
         if extension == Format.CSV:
-            views = (row.view if isinstance(row, Item) else row for row in rows())
-            lines = csv_lines(views, columns, every_country(read.session), excel=excel)
+            lines = csv_lines(rows(), columns, every_country(read.session), excel=excel)
         else:
             lines = ndjson_lines(rows())
     headers = read.headers | {"Content-Disposition": f'attachment; filename="{name}.{extension}"'}

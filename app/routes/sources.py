@@ -14,7 +14,7 @@ from app.paging import KnownQuery, Meta, Page, PageQuery, bad_cursor, write_curs
 from app.read_route import ReadRoute
 from app.recording import post_source
 from app.routes.answers import KEY, LIST, READ_ONE, WRITE
-from app.sources import NewSource, count_sources, get_source, newest_source_id, sources_between
+from app.sources import NewSource, count_sources, get_source, newest_source_id, sources_up_to
 
 router = APIRouter(prefix="/v1/sources", tags=["sources"], route_class=ReadRoute, dependencies=[SEEN])
 writes = APIRouter(prefix="/v1/sources", tags=["sources"], route_class=WriteRoute, dependencies=[KEY])
@@ -39,7 +39,7 @@ def list_sources(request: Request, query: Annotated[SourcesQuery, Query()]) -> R
     """Sources by id, each with the live entries that it supports."""
     with reading(request, query, version=newest_source_id) as read:
         after, newest = _place(read, query)
-        found = sources_between(read.session, after, newest, query.limit + 1)
+        found = sources_up_to(read.session, newest, after, query.limit + 1)
         page, following = found[: query.limit], None
         if len(found) > query.limit:
             following = read.next_url(cursor=write_cursor([page[-1].id, newest], read.question))
