@@ -12,6 +12,7 @@ from sqlmodel import Field, Session, SQLModel, col, select
 from app.changes import Writer
 from app.db import Database, TextEnum, UTCDateTime, table_of, utc_now
 from app.errors import Unauthenticated
+from app.prepared import Prepared
 from app.vocabulary import Scope
 
 PREFIX = "cct"
@@ -39,7 +40,7 @@ class ApiKey(SQLModel, table=True):
 
 
 _keys = table_of(ApiKey)
-_KEY = sa.select(_keys).where(_keys.c.id == sa.bindparam("key_id"))
+_KEY = Prepared(sa.select(_keys).where(_keys.c.id == sa.bindparam("key_id")))
 _NOTE_USE = (
     sa.update(_keys)
     .where(
@@ -93,7 +94,7 @@ def writer_of(session: Session, header: bytes | None) -> Writer:
     parts = key.strip().split(b"_")
     if scheme.lower() != b"bearer" or len(parts) != 3 or not parts[1].isalnum():
         raise _unauthenticated("Send `Authorization: Bearer <key>`.")
-    found = session.execute(_KEY, {"key_id": parts[1].decode("ascii", "replace")}).first()
+    found = next(iter(_KEY.named(session, key_id=parts[1].decode("ascii", "replace"))), None)
     known = found.key_hash if found else "-"
     if not hmac.compare_digest(_hash(key.strip()), known) or found is None:
         raise _unauthenticated("There is no such key.")

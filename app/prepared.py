@@ -3,6 +3,7 @@
 Building a query and finding its compiled form again takes ten times as long as most of the answers.
 """
 
+from collections import namedtuple
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -28,6 +29,8 @@ class _Compiled:
     """What turns a parameter into what the driver takes, for those that need it."""
     out_of: tuple[tuple[int, Convert], ...]
     """What turns a column into what it means, by its place, for those that need it."""
+    row: Any
+    """What makes a row of which each column is known by its name."""
 
     def parameters(self, values: Mapping[str, Any]) -> Any:
         told = {**self.given, **values}
@@ -56,13 +59,21 @@ class Prepared:
     def rows(self, session: Session, **values: Any) -> Sequence[Any]:
         """Return the rows, each a sequence of what the query's columns mean."""
         connection = session.connection()
-        dialect = connection.dialect
-        query = self._compiled.get(dialect.name)
-        if query is None:
-            written = self._query if isinstance(self._query, sa.Select) else self._query(dialect.name)
-            query = self._compiled[dialect.name] = _compiled(written, dialect)
+        query = self._in_words_of(connection.dialect)
         found = run(connection, query.sql, query.parameters(values))
         return list(map(query.converted, found)) if query.out_of else found
+
+    def named(self, session: Session, **values: Any) -> list[Any]:
+        """Return the same rows, each with its columns by their names."""
+        row = self._in_words_of(session.connection().dialect).row
+        return list(map(row._make, self.rows(session, **values)))
+
+    def _in_words_of(self, dialect: Dialect) -> _Compiled:
+        found = self._compiled.get(dialect.name)
+        if found is None:
+            query = self._query if isinstance(self._query, sa.Select) else self._query(dialect.name)
+            found = self._compiled[dialect.name] = _compiled(query, dialect)
+        return found
 
 
 def run(connection: Connection, sql: str, parameters: Any) -> Sequence[Any]:
@@ -99,4 +110,5 @@ def _compiled(query: sa.Select[Any], dialect: Dialect) -> _Compiled:
         order=tuple(compiled.positiontup) if compiled.positional else None,
         into={name: convert for name, convert in into.items() if convert is not None},
         out_of=tuple((place, convert) for place, convert in out_of if convert is not None),
+        row=namedtuple("row", [column.key or "" for column in query.selected_columns], rename=True),
     )

@@ -11,6 +11,7 @@ from sqlmodel import Field, Session, SQLModel
 
 from app.db import UTCDateTime, table_of, utc_now
 from app.errors import TrackerError, refused
+from app.prepared import Prepared
 
 KEPT_FOR = timedelta(hours=72)
 """How long answers are kept; at least 48 hours are promised."""
@@ -42,9 +43,11 @@ class KeptAnswer(SQLModel, table=True):
 
 
 _kept = table_of(KeptAnswer)
-_KEPT = sa.select(_kept).where(
-    _kept.c.api_key_id == sa.bindparam("api_key_id"),
-    _kept.c.idempotency_key == sa.bindparam("idempotency_key"),
+_KEPT = Prepared(
+    sa.select(_kept).where(
+        _kept.c.api_key_id == sa.bindparam("api_key_id"),
+        _kept.c.idempotency_key == sa.bindparam("idempotency_key"),
+    )
 )
 _LET_GO = sa.delete(_kept).where(_kept.c.kept_at < sa.bindparam("since"))
 _KEEP = sa.insert(_kept)
@@ -70,7 +73,7 @@ def find_answer(session: Session, api_key_id: str, key: str, digest: str) -> Any
 
     Raises `KeyReused` when the request was another one.
     """
-    kept = session.execute(_KEPT, {"api_key_id": api_key_id, "idempotency_key": key}).first()
+    kept = next(iter(_KEPT.named(session, api_key_id=api_key_id, idempotency_key=key)), None)
     if kept is None or utc_now() - kept.kept_at > KEPT_FOR:
         return None
     if kept.request_digest != digest:

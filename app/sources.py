@@ -12,6 +12,7 @@ from sqlmodel import Field, Session, SQLModel, col, select
 from app.db import TextEnum, UTCDateTime, table_of
 from app.errors import NotFound
 from app.fields import EdtfText, Line, Text, Url, canonical_url
+from app.prepared import Prepared
 from app.vocabulary import Reliability
 
 
@@ -77,10 +78,9 @@ class SourceBrief(BaseModel):
     published_on: str | None = Described(description="EDTF, as given.")
 
 
-# Built once: a bulk request asks it for every row, and building costs more than asking.
 _sources = table_of(Source)
 _NEWEST = sa.select(_sources).order_by(_sources.c.id.desc()).limit(1)
-_BY_URL = _NEWEST.where(_sources.c.canonical_url == sa.bindparam("canonical_url"))
+_BY_URL = Prepared(_NEWEST.where(_sources.c.canonical_url == sa.bindparam("canonical_url")))
 
 
 def find_source(session: Session, new: NewSource) -> Any:
@@ -89,7 +89,7 @@ def find_source(session: Session, new: NewSource) -> Any:
     It comes with the columns of `Source`.
     """
     if new.url is not None:
-        return session.execute(_BY_URL, {"canonical_url": canonical_url(new.url)}).first()
+        return next(iter(_BY_URL.named(session, canonical_url=canonical_url(new.url))), None)
     query = _NEWEST.where(
         _sources.c.canonical_url.is_(None),
         _sources.c.title == new.title,

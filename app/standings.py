@@ -17,7 +17,7 @@ from typing import Any, NamedTuple
 import sqlalchemy as sa
 from sqlmodel import Field, Session, SQLModel
 
-from app.db import insert_rows, pairs, table_of
+from app.db import among_named, insert_rows, pairs, table_of
 from app.lines import (
     EVERY,
     Heard,
@@ -365,26 +365,24 @@ def _moved_lines(session: Session, after: int, until: int) -> tuple[set[LineKey]
     """Return the lines that entries between two seqs enter or leave, and the chains that go on there."""
     found: set[LineKey] = set()
     chains: set[int] = set()
-    for row in session.execute(_ENTERED, {"after": after, "until": until}):
-        found.add((row.country_code, row.component))
-        if row.chain <= after:
-            chains.add(row.chain)
-    for row in session.execute(_LEFT, {"after": after, "until": until}):
-        found.add((row.country_code, row.component))
-        chains.add(row.chain)
+    for country, component, chain in _ENTERED.rows(session, after=after, until=until):
+        found.add((country, component))
+        if chain <= after:
+            chains.add(chain)
+    for country, component, chain in _LEFT.rows(session, after=after, until=until):
+        found.add((country, component))
+        chains.add(chain)
     return found, chains
 
 
 _line, _entry, _standing = table_of(Line), table_of(LineEntry), table_of(Standing)
 
 
-def _moving(moment: Any) -> Any:
-    after, until = sa.bindparam("after", type_=sa.BigInteger), sa.bindparam("until", type_=sa.BigInteger)
-    component = sa.type_coerce(_line.c.component, sa.String).label("component")
-    return (
-        sa.select(_line.c.country_code, component, _entry.c.chain)
+def _moving(moment: Any) -> Prepared:
+    return Prepared(
+        sa.select(_line.c.country_code, sa.type_coerce(_line.c.component, sa.String), _entry.c.chain)
         .select_from(sa.join(_entry, _line, _line.c.id == _entry.c.line_id))
-        .where(moment > after, moment <= until)
+        .where(moment > sa.bindparam("after"), moment <= sa.bindparam("until"))
     )
 
 
@@ -445,9 +443,15 @@ def record_standings(session: Session, after: int, until: int) -> set[LineKey]:
 
 def ids_of(session: Session, countries: Collection[str]) -> dict[LineKey, int]:
     """Return the ids of the lines of some countries."""
-    component = sa.type_coerce(_line.c.component, sa.String)
-    query = sa.select(_line.c.country_code, component, _line.c.id).where(_line.c.country_code.in_(countries))
-    return {(country, found): line_id for country, found, line_id in session.execute(query)}
+    rows = _IDS.rows(session, countries=sorted(countries))
+    return {(country, component): line_id for country, component, line_id in rows}
+
+
+_IDS = Prepared(
+    sa.select(_line.c.country_code, sa.type_coerce(_line.c.component, sa.String), _line.c.id).where(
+        among_named(_line.c.country_code, "countries", sa.Text())
+    )
+)
 
 
 def insert(session: Session, rows: Derived) -> None:
