@@ -11,7 +11,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from enum import StrEnum
-from functools import cache, partial
+from functools import lru_cache, partial
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -147,7 +147,7 @@ def insert_rows(session: Session, table: Any, rows: Sequence[Mapping[str, Any]])
     connection.exec_driver_sql(sql, list(found))
 
 
-@cache
+@lru_cache(100)
 def _insertion(table: Any, dialect: Dialect) -> tuple[str, dict[str, Callable[[Any], Any] | None]]:
     """Return a table's insertion in the words of a database, and what turns each column into the driver's."""
     columns = {each.name: each.type.dialect_impl(dialect).bind_processor(dialect) for each in table.columns}
