@@ -345,8 +345,8 @@ def csv_lines(
 ) -> Iterator[str]:
     """Yield a table as `csv_text` writes it, a row at a time."""
     line = csv.writer(_Echo()).writerow
-    yield "\ufeff" if excel else ""
-    yield line([column.name for column in columns])
+    header = line([column.name for column in columns])
+    yield f"\ufeff{header}" if excel else header
     runs = groupby(columns, key=attrgetter("part"))
     parts = [(part, [(column.name, column.value) for column in run]) for part, run in runs]
     flags = [place for place, column in enumerate(columns) if column.type == "boolean"]

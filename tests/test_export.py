@@ -338,7 +338,9 @@ def test_the_ledger_is_exported_by_the_filters_of_its_list(reader: TestClient, a
     assert [json.loads(line)["seq"] for line in exported] == [item["seq"] for item in listed] != []
 
 
-@pytest.mark.parametrize("path", ["/v1/export/changes.ndjson", "/v1/export/sources.ndjson"])
+@pytest.mark.parametrize(
+    "path", ["/v1/export/changes.ndjson", "/v1/export/sources.ndjson", "/v1/export/changes.csv?excel=1"]
+)
 def test_a_table_is_exported_stretch_by_stretch(
     reader: TestClient, monkeypatch: pytest.MonkeyPatch, path: str
 ) -> None:

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from functools import partial
+from itertools import islice
 from typing import Annotated, Any
 
 from fastapi import APIRouter, Path, Query, Request, Response
@@ -191,11 +192,8 @@ def _stream(
 
 
 def _chunks(lines: Iterable[str]) -> Iterator[bytes]:
-    """Yield lines together, so that a thread is not changed for each."""
-    held: list[str] = []
-    for number, line in enumerate(lines, 1):
-        held.append(line)
-        if number % 200 == 0:
-            yield "".join(held).encode()
-            held.clear()
-    yield "".join(held).encode()
+    """Yield lines a stretch at a time, so that a thread is not changed for each; at the end nothing."""
+    ahead = iter(lines)
+    while text := "".join(islice(ahead, STRETCH)):
+        yield text.encode()
+    yield b""  # or an answer without lines would have other headers
