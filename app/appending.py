@@ -16,8 +16,8 @@ from app.changes import Change, Head
 from app.db import insert_rows, table_of, utc_now
 from app.digests import entry_json, next_digest
 from app.lines import Line, LineEntry, LineKey, heard_in, line_ids, newest_line_id
+from app.replay import record_standings
 from app.sources import Source
-from app.standings import record_standings
 from app.statements import Statement, StatementJSON, StatementRelation, pieces_from
 from app.vocabulary import Component
 

@@ -9,7 +9,8 @@ from sqlmodel import Session, SQLModel, col
 from app.changes import head_of, stated_by
 from app.db import insert_rows, table_of
 from app.lines import Line, LineEntry, Lines, entries, heard_in, relations_of
-from app.standings import Derived, Replay, Standing, derived, ids_of, insert
+from app.replay import Derived, Replay, derived, ids_of, insert
+from app.standings import Standing
 from app.statements import Statement, StatementJSON, components_of, pieces_from
 
 DERIVED: tuple[type[SQLModel], ...] = (Standing, LineEntry, Line, StatementJSON)

@@ -23,8 +23,8 @@ from app.errors import Duplicate, Fault, Invalid, invalid
 from app.intake import Intake
 from app.lines import Lines, by_place, entries, heard_in, relations_of
 from app.positions import line_state
+from app.replay import Marks
 from app.sources import NewSource, Source
-from app.standings import Marks
 from app.statements import (
     CorrectedFields,
     NewCaveat,

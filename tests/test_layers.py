@@ -10,7 +10,7 @@ APP = ROOT / "app"
 ORDER = (
     *("settings", "errors", "metrics", "logs", "beacon", "db", "prepared", "strict_json"),
     *("items", "vocabulary", "dates", "fields", "countries", "sources", "statements", "lines"),
-    *("positions", "standings", "digests", "changes", "appending", "intake", "deriving"),
+    *("positions", "standings", "replay", "digests", "changes", "appending", "intake", "deriving"),
     *(
         "as_of",
         "diff",
