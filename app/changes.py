@@ -389,35 +389,38 @@ class SourceView(BaseModel):
     supports: list[Supported] = Described(description="Live entries that rest on it, in order.")
 
 
-def source_view(source: Source, supported: list[Supported]) -> SourceView:
-    """Return a source as clients see it."""
-    return SourceView(
-        id=source.id,
-        url=source.url,
-        title=source.title,
-        publisher=source.publisher,
-        published_on=source.published_on,
-        reliability=source.reliability,
-        notes=source.notes,
-        recorded_at=source.recorded_at,
-        recorded_by=Recorder(id=source.recorded_by_id, name=source.recorded_by_name),
-        supports=supported,
-    )
+def source_views(session: Session, sources: Iterable[Source], seq: int) -> list[SourceView]:
+    """Return sources as clients see them, with what each supports as known at `seq`."""
+    shown = list(sources)
+    supported = _supported_by(session, [source.id for source in shown], seq)
+    return [
+        SourceView(
+            id=source.id,
+            url=source.url,
+            title=source.title,
+            publisher=source.publisher,
+            published_on=source.published_on,
+            reliability=source.reliability,
+            notes=source.notes,
+            recorded_at=source.recorded_at,
+            recorded_by=Recorder(id=source.recorded_by_id, name=source.recorded_by_name),
+            supports=supported.get(source.id, []),
+        )
+        for source in shown
+    ]
 
 
-def supported_by(session: Session, seq: int, sources: Collection[int] | None) -> dict[int, list[Supported]]:
-    """Return the live entries that rest on each of `sources` (None: of all), as known at `seq`."""
+def _supported_by(session: Session, sources: Collection[int], seq: int) -> dict[int, list[Supported]]:
+    """Return the live entries that rest on each of `sources`, as known at `seq`."""
     query = (
         sa.select(
             *(_statement.source_id, _statement.seq, _statement.country_code),
             *(_statement.kind, _statement.firmness, _statement.stated_on),
         )
         .outerjoin(_later, sa.and_(_later.c.replaces == _statement.seq, _later.c.seq <= seq))
-        .where(_later.c.seq.is_(None), _statement.seq <= seq)
+        .where(_later.c.seq.is_(None), _statement.seq <= seq, among(_statement.source_id, sources))
         .order_by(_statement.seq)
     )
-    if sources is not None:
-        query = query.where(among(_statement.source_id, sources))
     found: dict[int, list[Supported]] = {}
     for source_id, number, country, kind, firmness, stated_on in session.execute(query):
         supported = Supported(seq=number, country=country, kind=kind, firmness=firmness, stated_on=stated_on)

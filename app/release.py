@@ -17,7 +17,7 @@ from pydantic import BaseModel
 from sqlmodel import Session
 
 from app.as_of import Moment, PositionFilter, Viewer, positions_as_of
-from app.changes import ChangeView, Head, LedgerFilter, changes_after, source_view, supported_by
+from app.changes import ChangeView, Head, LedgerFilter, SourceView, changes_after, source_views
 from app.countries import every_country
 from app.export import TABLES, HistoryRow, csv_lines, datapackage, history_rows, ndjson_lines
 from app.fields import instant_text
@@ -112,9 +112,7 @@ def table_rows(session: Session, table: str, head: Head, day: date) -> Iterable[
     if table == "changes":
         return _ledger(session, head.seq)
     if table == "sources":
-        found = sources_up_to(session, int(newest_source_id(session, head.seq)))
-        supported = supported_by(session, head.seq, None)
-        return [source_view(source, supported.get(source.id, [])) for source in found]
+        return _sources(session, head.seq)
     viewer = Viewer(session, every_country(session), STALE_AFTER)
     if table == "history":
         return _history(viewer, head, day)
@@ -131,6 +129,13 @@ def _ledger(session: Session, seq: int) -> Iterator[Item[ChangeView]]:
     for after in range(0, seq, STRETCH):
         for _, item in changes_after(session, after, seq, STRETCH, LedgerFilter()):
             yield item
+
+
+def _sources(session: Session, seq: int) -> Iterator[SourceView]:
+    newest, after = int(newest_source_id(session, seq)), 0
+    while found := source_views(session, sources_up_to(session, newest, after, STRETCH), seq):
+        yield from found
+        after = found[-1].id or newest
 
 
 def digest_of(path: Path) -> str:

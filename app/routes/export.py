@@ -10,7 +10,7 @@ from fastapi.responses import StreamingResponse
 from pydantic import Field
 
 from app.as_of import PositionFilter, positions_as_of, viewer
-from app.changes import ChangeView, LedgerFilter, SourceView, changes_after, source_view, supported_by
+from app.changes import ChangeView, LedgerFilter, SourceView, changes_after, source_views
 from app.countries import every_country
 from app.db import Database, Need, canonical_json
 from app.deps import Read, reading
@@ -148,9 +148,7 @@ def _sources(request: Request, seq: int, newest: int) -> Iterator[SourceView]:
     after: int | None = 0
     while after is not None:
         with database.reading(Need(seq, sources=True)) as session:
-            found = sources_up_to(session, newest, after, STRETCH)
-            supported = supported_by(session, seq, [source.id for source in found])
-            views = [source_view(source, supported.get(source.id, [])) for source in found]
+            views = source_views(session, sources_up_to(session, newest, after, STRETCH), seq)
         yield from views
         after = views[-1].id if len(views) == STRETCH else None
 

@@ -5,7 +5,7 @@ from typing import Annotated
 from fastapi import APIRouter, Path, Query, Request, Response
 
 from app.bodies import WriteRoute
-from app.changes import SourceView, source_view, supported_by
+from app.changes import SourceView, source_views
 from app.deps import Answer, Read, Write, WriteQuery, reading, write
 from app.export import SOURCES
 from app.fields import DIGITS, MAX_SEQ
@@ -43,8 +43,7 @@ def list_sources(request: Request, query: Annotated[SourcesQuery, Query()]) -> R
         page, following = found[: query.limit], None
         if len(found) > query.limit:
             following = read.next_url(cursor=write_cursor([page[-1].id, newest], read.question))
-        supported = supported_by(read.session, read.seq, [source.id for source in page])
-        views = [source_view(source, supported.get(source.id, [])) for source in page]
+        views = source_views(read.session, page, read.seq)
         meta = read.meta(count_sources(read.session, newest))
         return read.answer_list(SourceList(meta=meta, items=views, next=following), SOURCES)
 
@@ -68,8 +67,7 @@ def get_source_by_id(
     """One source, with the live entries that it supports."""
     with reading(request, query, version=newest_source_id) as read:
         source = get_source(read.session, source_id, int(read.version))
-        supported = supported_by(read.session, read.seq, [source.id])
-        view = source_view(source, supported.get(source.id, []))
+        (view,) = source_views(read.session, [source], read.seq)
         return read.answer(SourceAnswer(**dict(view), meta=read.meta(1)))
 
 
@@ -84,8 +82,7 @@ def create_source(request: Request, new: NewSource, query: Annotated[WriteQuery,
 
     def work(doing: Write) -> Answer:
         source, is_new = post_source(doing.session, doing.writer, new)
-        supported = supported_by(doing.session, MAX_SEQ, [source.id])
-        view = source_view(source, supported.get(source.id, []))
+        (view,) = source_views(doing.session, [source], MAX_SEQ)
         if is_new and query.dry_run:
             view = view.model_copy(update={"id": None})
         return Answer(view, f"/v1/sources/{source.id}", 201 if is_new else 200)
