@@ -69,10 +69,8 @@ class PositionFilter:
         """Return the lines that can hold anything that is wanted."""
         return Lines(self.countries, self.components)
 
-    def passes(self, view: PositionView | None) -> bool:
-        """Tell whether a position is wanted; no position never is."""
-        if view is None or not self.wants_line((view.country, view.component)):
-            return False
+    def passes(self, view: PositionView) -> bool:
+        """Tell whether a position of a wanted line is wanted."""
         return (
             (not self.kinds or view.kind in self.kinds)
             and (not self.firmness or view.firmness in self.firmness)
