@@ -19,6 +19,7 @@ from pydantic import ValidationError
 from app.db import Database
 from app.errors import refused
 from app.fields import MIN_SEQ
+from app.freshness import SEEN
 from app.paging import NoQuery
 
 _PLAIN = re.compile(rb"[A-Za-z0-9_.~:,=&-]*")
@@ -58,7 +59,8 @@ def _repeatable(endpoint: Callable[..., Any]) -> frozenset[str]:
 class ReadRoute(APIRoute):
     """A route that answers a GET.
 
-    One that takes anything but the request, a query, and texts of the path is left to the framework.
+    One that takes anything but the request, a query, and texts of the path, or that depends on more
+    than what the client has seen, is left to the framework.
     """
 
     def get_route_handler(self) -> Callable[[Request], Coroutine[Any, Any, Response]]:
@@ -66,7 +68,8 @@ class ReadRoute(APIRoute):
         endpoint = self.endpoint
         taken = {name: hint for name, hint in get_type_hints(endpoint).items() if name != "return"}
         model: type[NoQuery] = taken["query"]
-        if taken != {"request": Request, "query": model} | dict.fromkeys(self.param_convertors, str):
+        expected = {"request": Request, "query": model} | dict.fromkeys(self.param_convertors, str)
+        if taken != expected or list(self.dependencies) != [SEEN]:
             return answer_anyhow
 
         async def handle(request: Request) -> Response:

@@ -165,7 +165,8 @@ def _newest(url: str) -> dict[str, int]:
 def _rows_above(url: str, before: dict[str, int]) -> Iterator[Table]:
     """Yield each table with the rows that it was given, as the driver has them."""
     with closing(connect(url)) as connection:
-        for model in (*ORDER, Standing):
+        filled: tuple[type[SQLModel], ...] = (*ORDER, Standing)
+        for model in filled:
             name = table_of(model).name
             column = "id" if name in ("source", "line") else "seq"
             least = before.get(name, before["seq"])
