@@ -13,11 +13,11 @@ import sqlalchemy as sa
 from sqlmodel import Session, SQLModel
 
 from app.changes import Change, Head
-from app.db import table_of, utc_now
+from app.db import insert_rows, table_of, utc_now
 from app.digests import entry_json, next_digest
-from app.lines import Line, LineEntry, heard_in, line_ids, newest_line_id
+from app.lines import Line, LineEntry, LineKey, heard_in, line_ids, newest_line_id
+from app.replay import record_standings
 from app.sources import Source
-from app.standings import record_standings
 from app.statements import Statement, StatementJSON, StatementRelation, pieces_from
 from app.vocabulary import Component
 
@@ -61,6 +61,8 @@ class Appending:
     def __init__(self, session: Session, head: Head) -> None:
         self.head = head
         """The head that the record has once everything is inserted."""
+        self.moved: set[LineKey] = set()
+        """The lines that answer something else since, as far as that was derived."""
         self._session = session
         self._derived = head.seq
         self._rows: dict[type[SQLModel], list[Mapping[str, Any]]] = {table: [] for table in ORDER}
@@ -105,7 +107,7 @@ class Appending:
         for table, rows in self._rows.items():
             if rows:
                 # The order of the tables is ours, and nothing is read back.
-                self._session.execute(table_of(table).insert(), rows)
+                insert_rows(self._session, table_of(table), rows)
                 self._rows[table] = []
         if self._left:
             place = table_of(LineEntry)
@@ -117,7 +119,7 @@ class Appending:
         """Insert what was added, and what follows from it since the last time."""
         self.insert()
         if self.head.seq > self._derived:
-            record_standings(self._session, self._derived, self.head.seq)
+            self.moved |= record_standings(self._session, self._derived, self.head.seq)
             self._derived = self.head.seq
 
     def _enter_lines(
@@ -142,11 +144,3 @@ class Appending:
             self._newest_line = newest_line_id(self._session)
         self._newest_line += 1
         return self._newest_line
-
-
-def append(session: Session, head: Head, change: Values, draft: Draft | None) -> Head:
-    """Add one entry after `head`, at once; return the new head (see `Appending.append`)."""
-    entering = Appending(session, head)
-    entering.append(change, draft)
-    entering.derive()
-    return entering.head

@@ -13,11 +13,11 @@ from pydantic_core import to_json
 from sqlmodel import Session
 
 from app.changes import Head, pieces_by_seq
-from app.countries import CountryFacts, country_names
+from app.countries import CountryFacts, every_country
 from app.items import Item
 from app.lines import LineKey, Lines, by_place, possible_entries, relations_of
 from app.positions import PositionView
-from app.standings import Stand, stands_on
+from app.standings import Stand, shown_on
 from app.statements import Pieces, StatementView
 from app.vocabulary import FORCE, Component, ConditionType, Firmness, Kind, Voice, ladder
 
@@ -69,10 +69,8 @@ class PositionFilter:
         """Return the lines that can hold anything that is wanted."""
         return Lines(self.countries, self.components)
 
-    def passes(self, view: PositionView | None) -> bool:
-        """Tell whether a position is wanted; no position never is."""
-        if view is None or not self.wants_line((view.country, view.component)):
-            return False
+    def passes(self, view: PositionView) -> bool:
+        """Tell whether a position of a wanted line is wanted."""
         return (
             (not self.kinds or view.kind in self.kinds)
             and (not self.firmness or view.firmness in self.firmness)
@@ -127,7 +125,7 @@ class Viewer:
     """Turns what lines answer into what clients see, reading statements as they are needed."""
 
     session: Session
-    names: dict[str, str]
+    countries: Mapping[str, CountryFacts]
     stale_after: timedelta
     _read: dict[int, tuple[str, Pieces]] = field(default_factory=dict)
 
@@ -141,14 +139,23 @@ class Viewer:
         """Read all that is shown of what lines answer."""
         self.load(seq for stand in stands if stand is not None for seq in stand.shown_seqs)
 
+    def stands_on(self, seq: int, day: date, lines: Lines) -> dict[LineKey, Stand]:
+        """Return what lines answer, as `standings.stands_on` does; all that is shown of it is read too."""
+        stands, shown = shown_on(self.session, seq, day, lines)
+        self._read |= shown
+        self.load(seq for stand in stands.values() if stand.sides for seq in stand.side_seqs)
+        return stands
+
     def pieces(self, seq: int) -> Pieces:
         """Return the JSON of a statement."""
-        self.load([seq])
+        if seq not in self._read:
+            self.load([seq])
         return self._read[seq][1]
 
     def statement(self, seq: int) -> Item[StatementView]:
         """Return a statement, whole."""
-        self.load([seq])
+        if seq not in self._read:
+            self.load([seq])
         country, pieces = self._read[seq]
         return Item(StatementView, pieces.statement(seq, country))
 
@@ -162,7 +169,7 @@ class Viewer:
         if stand is None or stand.shown_seq is None or stand.last_affirmed_on is None:
             return None
         pieces = self.pieces(stand.shown_seq)
-        sides = ",".join(self.statement(seq).json for seq in stand.side_seqs)
+        sides = ",".join(self.statement(seq).json for seq in stand.side_seqs) if stand.sides else ""
         stale = day - stand.last_affirmed_on > self.stale_after
         return Item(
             PositionView,
@@ -185,7 +192,7 @@ class Viewer:
         )
 
     def _begun(self, key: LineKey) -> str:
-        return _begun(key[0], self.names[key[0]], key[1])
+        return _begun(key[0], self.countries[key[0]].name, key[1])
 
 
 def _spelt(value: bool) -> str:
@@ -199,7 +206,7 @@ def _begun(country: str, name: str, component: str) -> str:
 
 def viewer(session: Session, stale_after_days: int) -> Viewer:
     """Return a viewer that knows the countries' names."""
-    return Viewer(session, country_names(session), timedelta(days=stale_after_days))
+    return Viewer(session, every_country(session), timedelta(days=stale_after_days))
 
 
 def positions_as_of(
@@ -209,10 +216,9 @@ def positions_as_of(
 
     With `possible`, a line's certain position is followed by what may hold already.
     """
-    lines, day = wanted.lines(), moment.as_of
-    stands = stands_on(viewer.session, moment.head.seq, clamped(day, moment.head), lines)
+    lines, day, takes_all = wanted.lines(), moment.as_of, wanted.takes_all_of_lines
+    stands = viewer.stands_on(moment.head.seq, clamped(day, moment.head), lines)
     may_hold = possible_in(viewer.session, moment, lines, stands) if possible else {}
-    viewer.load_shown(stands.values())
     viewer.load(seq for seqs in may_hold.values() for seq in seqs)
     found: list[Item[PositionView]] = []
     for key in sorted(stands.keys() | may_hold.keys()) if may_hold else stands:
@@ -221,7 +227,7 @@ def positions_as_of(
         items = [] if certain is None else [certain]
         reports = 0 if stand is None else stand.reports
         items += (viewer.possible(key, seq, reports) for seq in may_hold.get(key, ()))
-        found += items if wanted.takes_all_of_lines else (item for item in items if wanted.passes(item.view))
+        found += items if takes_all else (item for item in items if wanted.passes(item.view))
     return found
 
 

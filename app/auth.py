@@ -10,8 +10,9 @@ from fastapi import Request
 from sqlmodel import Field, Session, SQLModel, col, select
 
 from app.changes import Writer
-from app.db import Database, TextEnum, UTCDateTime, utc_now
+from app.db import Database, TextEnum, UTCDateTime, table_of, utc_now
 from app.errors import Unauthenticated
+from app.prepared import Prepared
 from app.vocabulary import Scope
 
 PREFIX = "cct"
@@ -36,6 +37,18 @@ class ApiKey(SQLModel, table=True):
     revoked_at: datetime | None = Field(sa_type=UTCDateTime)
     last_used_at: datetime | None = Field(sa_type=UTCDateTime)
     """Kept to five minutes."""
+
+
+_keys = table_of(ApiKey)
+_KEY = Prepared(sa.select(_keys).where(_keys.c.id == sa.bindparam("key_id")))
+_NOTE_USE = (
+    sa.update(_keys)
+    .where(
+        _keys.c.id == sa.bindparam("key_id"),
+        sa.or_(_keys.c.last_used_at.is_(None), _keys.c.last_used_at < sa.bindparam("long_ago")),
+    )
+    .values(last_used_at=sa.bindparam("now"))
+)
 
 
 def create_key(session: Session, name: str, scope: Scope, expires_on: date | None = None) -> str:
@@ -81,7 +94,7 @@ def writer_of(session: Session, header: bytes | None) -> Writer:
     parts = key.strip().split(b"_")
     if scheme.lower() != b"bearer" or len(parts) != 3 or not parts[1].isalnum():
         raise _unauthenticated("Send `Authorization: Bearer <key>`.")
-    found = session.get(ApiKey, parts[1].decode("ascii", "replace"))
+    found = next(iter(_KEY.named(session, key_id=parts[1].decode("ascii", "replace"))), None)
     known = found.key_hash if found else "-"
     if not hmac.compare_digest(_hash(key.strip()), known) or found is None:
         raise _unauthenticated("There is no such key.")
@@ -95,9 +108,7 @@ def writer_of(session: Session, header: bytes | None) -> Writer:
 def note_use(session: Session, writer: Writer) -> None:
     """Keep when a key was last used, cheaply: only when the last note is old enough."""
     now = utc_now()
-    found = session.get(ApiKey, writer.id)
-    if found and (found.last_used_at is None or now - found.last_used_at > LAST_USE_STEP):
-        found.last_used_at = now
+    session.execute(_NOTE_USE, {"key_id": writer.id, "now": now, "long_ago": now - LAST_USE_STEP})
 
 
 def authenticate(request: Request) -> Writer:

@@ -17,6 +17,7 @@ from app.changes import Head, Writer
 from app.diff import DiffEntry, Mode, diff_knowledge
 from app.errors import Duplicate, Fault, Invalid, faults_of, invalid, refused
 from app.intake import intake
+from app.items import listed
 from app.recording import add_statement, not_kept
 from app.statements import NewPosition
 from app.strict_json import parse_json
@@ -273,4 +274,4 @@ def _in_row(fault: Fault, row: Row) -> Fault:
 def _diff(viewer: Viewer, before: Head, after: Head) -> list[DiffEntry]:
     assert after.recorded_at is not None
     span, today = (before.seq, after.seq), after.recorded_at.date()
-    return diff_knowledge(viewer, span, today, Mode.NET, PositionFilter())
+    return listed(diff_knowledge(viewer, span, today, Mode.NET, PositionFilter()))

@@ -3,24 +3,25 @@
 Database triggers refuse UPDATE and DELETE of its rows; `appending` adds them.
 """
 
-from collections.abc import Collection
+from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass
 from datetime import datetime
+from functools import lru_cache
 from typing import Any
 
 import sqlalchemy as sa
 from pydantic import BaseModel
 from pydantic import Field as Described
 from pydantic_core import to_json
-from sqlalchemy.orm import aliased
 from sqlmodel import Field, Session, SQLModel, col, select
 
-from app.db import TextEnum, UTCDateTime, among, table_of, utc_now
+from app.db import TextEnum, UTCDateTime, among, among_named, table_of, utc_now
 from app.digests import NO_DIGEST
 from app.errors import NotFound, refused
 from app.fields import MAX_SEQ, Instant, instant_text
 from app.items import Item
 from app.lines import Line, LineEntry
+from app.prepared import Prepared
 from app.sources import Source, SourceBrief
 from app.statements import Pieces, Stated, Statement, StatementJSON, StatementRelation, StatementView
 from app.vocabulary import Action, Component, ConditionType, Firmness, Kind, Reliability, Scope, Voice
@@ -87,7 +88,7 @@ EMPTY = Head(0, None, NO_DIGEST)
 
 def head_of(session: Session) -> Head:
     """Return the newest state of the record."""
-    return _head(session, sa.true())
+    return _head(_NEWEST.rows(session))
 
 
 def head_at(session: Session, seq: int, *, parameter: str = "seq") -> Head:
@@ -97,7 +98,7 @@ def head_at(session: Session, seq: int, *, parameter: str = "seq") -> Head:
     """
     if seq == 0:
         return EMPTY
-    head = _head(session, col(Change.seq) == seq) if seq <= MAX_SEQ else EMPTY
+    head = _head(_AT.rows(session, seq=seq)) if seq <= MAX_SEQ else EMPTY
     if head is EMPTY:
         raise refused("beyond_head", "The record has no such entry yet.", parameter=parameter)
     return head
@@ -112,7 +113,7 @@ def head_known_at(session: Session, instant: datetime, *, parameter: str = "know
     newest = head_of(session)
     if instant > utc_now() and (newest.recorded_at is None or instant > newest.recorded_at):
         raise refused("in_the_future", "What is known then is not known yet.", parameter=parameter)
-    return _head(session, col(Change.recorded_at) <= instant)
+    return _head(_KNOWN_AT.rows(session, instant=instant))
 
 
 def first_recorded_at(session: Session) -> datetime | None:
@@ -120,15 +121,17 @@ def first_recorded_at(session: Session) -> datetime | None:
     return session.exec(select(Change.recorded_at).where(Change.seq == 1)).first()
 
 
-def _head(session: Session, where: sa.ColumnElement[bool]) -> Head:
-    query = select(Change.seq, Change.recorded_at, Change.digest).where(where)
-    row = session.exec(query.order_by(col(Change.seq).desc()).limit(1)).first()
-    return EMPTY if row is None else Head(*row)
+def _head(rows: Sequence[Any]) -> Head:
+    return Head(*rows[0]) if rows else EMPTY
 
 
 # Built once, of columns and not of classes: nearly every reading asks it.
 _change, _statement, _source = table_of(Change).c, table_of(Statement).c, table_of(Source).c
 _relation = table_of(StatementRelation).c
+_heads = sa.select(_change.seq, _change.recorded_at, _change.digest).order_by(_change.seq.desc()).limit(1)
+_NEWEST = Prepared(_heads)
+_AT = Prepared(_heads.where(_change.seq == sa.bindparam("seq")))
+_KNOWN_AT = Prepared(_heads.where(_change.recorded_at <= sa.bindparam("instant")))
 _later = table_of(Change).alias("later")
 _STATED = (
     sa.select(
@@ -189,14 +192,16 @@ def stated_by(
 
 
 _json = table_of(StatementJSON).c
-_PIECES = sa.select(_statement.seq, _statement.country_code, *(_json[name] for name in Pieces._fields)).join(
-    table_of(StatementJSON), _json.seq == _statement.seq
+_PIECES = Prepared(
+    sa.select(_statement.seq, _statement.country_code, *(_json[name] for name in Pieces._fields))
+    .join(table_of(StatementJSON), _json.seq == _statement.seq)
+    .where(among_named(_statement.seq, "seqs", sa.BigInteger()))
 )
 
 
 def pieces_by_seq(session: Session, seqs: Collection[int]) -> dict[int, tuple[str, Pieces]]:
     """Return the country and the JSON of the statements of some entries, by their seq."""
-    rows = session.execute(_PIECES.where(among(_statement.seq, seqs)))
+    rows = _PIECES.rows(session, seqs=sorted(seqs))
     return {row[0]: (row[1], Pieces._make(row[2:])) for row in rows}
 
 
@@ -251,7 +256,12 @@ class LedgerFilter:
             )
             conditions.append(sa.exists(in_lines.correlate(Statement)))
         matched: list[sa.ColumnElement[bool]] = []
-        if conditions:
+        if self.countries is not None or self.sources:
+            # An index leads to few statements, and each to its entries.
+            own = sa.select(_statement.seq).where(*conditions)
+            replacing = sa.select(_later.c.seq).join(table_of(Statement), _statement.seq == _later.c.replaces)
+            matched.append(col(Change.seq).in_(own.union_all(replacing.where(*conditions))))
+        elif conditions:
             own_or_replaced = col(Statement.seq).in_((col(Change.seq), col(Change.replaces)))
             statement = sa.select(col(Statement.seq)).where(own_or_replaced, *conditions)
             matched.append(sa.exists(statement.correlate(Change)))
@@ -264,14 +274,16 @@ def changes_after(
     session: Session, after: int, seq: int, limit: int, wanted: LedgerFilter
 ) -> list[tuple[int, Item[ChangeView]]]:
     """Return at most `limit` wanted entries numbered above `after` and up to `seq`, in order, by seq."""
-    query = _ENTRIES.where(_change.seq > after, _change.seq <= seq).order_by(_change.seq).limit(limit)
-    return _change_items(session, query if wanted == LedgerFilter() else query.where(wanted.condition()), seq)
+    if wanted == LedgerFilter():
+        return _change_items(_FEED.rows(session, after=after, seq=seq, limit=limit), seq)
+    query = _ENTRIES.where(_change.seq > after, _change.seq <= seq, wanted.condition())
+    return _change_items(session.execute(query.order_by(_change.seq).limit(limit)), seq)
 
 
 def newest_changes(session: Session, seq: int, limit: int, wanted: LedgerFilter) -> list[ChangeView]:
     """Return the newest `limit` wanted entries up to `seq`, the newest first."""
     query = _ENTRIES.where(_change.seq <= seq, wanted.condition()).order_by(_change.seq.desc()).limit(limit)
-    return [item.view for _, item in _change_items(session, query, seq)]
+    return [item.view for _, item in _change_items(session.execute(query), seq)]
 
 
 def count_changes(session: Session, seq: int, wanted: LedgerFilter) -> int:
@@ -291,16 +303,17 @@ def actions_between(session: Session, after: int, until: int) -> dict[int, Actio
 
 def get_change(session: Session, entry: int, seq: int) -> ChangeView:
     """Return one entry as known at `seq`; raise `NotFound` if there is none by then."""
-    found = _change_items(session, _ENTRIES.where(_change.seq == entry), seq) if entry <= seq else []
-    if not found:
+    rows = _FEED.rows(session, after=entry - 1, seq=seq, limit=1) if entry <= seq else ()
+    row = next(iter(rows), None)
+    if row is None:
         raise NotFound("The record has no such entry; /v1/changes lists them all.")
-    return found[0][1].view
+    return Item(ChangeView, _change_json(row, seq)).view
 
 
 _ENTRIES = (
     sa.select(
         _change.seq,
-        _change.action,
+        sa.type_coerce(_change.action, sa.String),
         _change.recorded_at,
         _change.recorded_by_id,
         _change.recorded_by_name,
@@ -316,11 +329,16 @@ _ENTRIES = (
     .outerjoin(table_of(StatementJSON), _json.seq == _change.seq)
     .outerjoin(_later, _later.c.replaces == _change.seq)
 )
+_FEED = Prepared(
+    _ENTRIES.where(_change.seq > sa.bindparam("after"), _change.seq <= sa.bindparam("seq"))
+    .order_by(_change.seq)
+    .limit(sa.bindparam("limit"))
+)
 
 
-def _change_items(session: Session, query: Any, seq: int) -> list[tuple[int, Item[ChangeView]]]:
+def _change_items(rows: Iterable[Any], seq: int) -> list[tuple[int, Item[ChangeView]]]:
     """Return entries as clients see them, `live` and `replaced_by` as known at `seq`."""
-    return [(row[0], Item(ChangeView, _change_json(row, seq))) for row in session.execute(query)]
+    return [(row[0], Item(ChangeView, _change_json(row, seq))) for row in rows]
 
 
 def _change_json(row: Any, seq: int) -> str:
@@ -336,6 +354,8 @@ def _change_json(row: Any, seq: int) -> str:
     )
 
 
+# Most texts here are the name of a key, or nothing.
+@lru_cache(1000)
 def _text(value: str | None) -> str:
     return "null" if value is None else to_json(value).decode()
 
@@ -369,41 +389,40 @@ class SourceView(BaseModel):
     supports: list[Supported] = Described(description="Live entries that rest on it, in order.")
 
 
-def source_view(source: Source, supported: list[Supported]) -> SourceView:
-    """Return a source as clients see it."""
-    return SourceView(
-        id=source.id,
-        url=source.url,
-        title=source.title,
-        publisher=source.publisher,
-        published_on=source.published_on,
-        reliability=source.reliability,
-        notes=source.notes,
-        recorded_at=source.recorded_at,
-        recorded_by=Recorder(id=source.recorded_by_id, name=source.recorded_by_name),
-        supports=supported,
-    )
-
-
-def supported_by(session: Session, seq: int, sources: Collection[int] | None) -> dict[int, list[Supported]]:
-    """Return the live entries that rest on each of `sources` (None: of all), as known at `seq`."""
-    later = aliased(Change)
-    query = (
-        select(Statement)
-        .outerjoin(later, (col(later.replaces) == col(Statement.seq)) & (col(later.seq) <= seq))
-        .where(col(later.seq).is_(None), col(Statement.seq) <= seq)
-        .order_by(col(Statement.seq))
-    )
-    if sources is not None:
-        query = query.where(col(Statement.source_id).in_(sources))
-    found: dict[int, list[Supported]] = {}
-    for row in session.exec(query):
-        supported = Supported(
-            seq=row.seq,
-            country=row.country_code,
-            kind=row.kind,
-            firmness=row.firmness,
-            stated_on=row.stated_on,
+def source_views(session: Session, sources: Iterable[Source], seq: int) -> list[SourceView]:
+    """Return sources as clients see them, with what each supports as known at `seq`."""
+    shown = list(sources)
+    supported = _supported_by(session, [source.id for source in shown], seq)
+    return [
+        SourceView(
+            id=source.id,
+            url=source.url,
+            title=source.title,
+            publisher=source.publisher,
+            published_on=source.published_on,
+            reliability=source.reliability,
+            notes=source.notes,
+            recorded_at=source.recorded_at,
+            recorded_by=Recorder(id=source.recorded_by_id, name=source.recorded_by_name),
+            supports=supported.get(source.id, []),
         )
-        found.setdefault(row.source_id, []).append(supported)
+        for source in shown
+    ]
+
+
+def _supported_by(session: Session, sources: Collection[int], seq: int) -> dict[int, list[Supported]]:
+    """Return the live entries that rest on each of `sources`, as known at `seq`."""
+    query = (
+        sa.select(
+            *(_statement.source_id, _statement.seq, _statement.country_code),
+            *(_statement.kind, _statement.firmness, _statement.stated_on),
+        )
+        .outerjoin(_later, sa.and_(_later.c.replaces == _statement.seq, _later.c.seq <= seq))
+        .where(_later.c.seq.is_(None), _statement.seq <= seq, among(_statement.source_id, sources))
+        .order_by(_statement.seq)
+    )
+    found: dict[int, list[Supported]] = {}
+    for source_id, number, country, kind, firmness, stated_on in session.execute(query):
+        supported = Supported(seq=number, country=country, kind=kind, firmness=firmness, stated_on=stated_on)
+        found.setdefault(source_id, []).append(supported)
     return found

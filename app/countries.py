@@ -92,11 +92,6 @@ def _read_countries(session: Session) -> dict[str, CountryFacts]:
     }
 
 
-def country_names(session: Session) -> dict[str, str]:
-    """Return the name of every country by its code."""
-    return {code: country.name for code, country in every_country(session).items()}
-
-
 def find_code(session: Session, given: str) -> str | None:
     """Return the alpha-2 code that `given` means, or None.
 

@@ -8,6 +8,7 @@ from pydantic import BaseModel, Field
 from app.as_of import CountryView, Viewer, positions_of
 from app.countries import CountryFacts
 from app.diff import DiffEntry, Story, events
+from app.items import listed
 from app.lines import by_place
 from app.sources import SourceBrief
 from app.statements import Condition, StatementView
@@ -51,7 +52,7 @@ def country_page(story: Story, viewer: Viewer, facts: CountryFacts, day: date) -
     views = [position for position in positions.values() if position is not None]
     statements = [viewer.statement(each.seq).view for each in ordered]
     sources = {statement.source.id or 0: statement.source for statement in statements}
-    steps = {key[1]: list(events(viewer, key, story.steps(key, day))) for key in lines}
+    steps = {key[1]: listed(events(viewer, key, story.steps(key, day))) for key in lines}
     reports = {key[1]: [viewer.statement(seq).view for seq in story.reports(key, day)] for key in lines}
     return dict(facts) | {
         "tracked": bool(lines),

@@ -7,9 +7,7 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from datetime import date, datetime
-from functools import cache
-from typing import Any, TypeVar, cast, get_origin, get_type_hints
-from urllib.parse import unquote_plus, unquote_to_bytes
+from typing import Any, TypeVar, cast
 
 from fastapi import Request, Response
 from pydantic import BaseModel, Field
@@ -49,36 +47,6 @@ ACCEPTED = {
     "application/jsonl": Format.NDJSON,
 }
 """The format that each media range in `Accept` means."""
-
-
-async def check_query(request: Request) -> None:
-    """Refuse a query string that can be read in two ways: broken UTF-8, or one value given twice.
-
-    The framework would take a replacement character for the one, and the last value for the other.
-    """
-    seen: set[str] = set()
-    for pair in filter(None, request.scope["query_string"].split(b"&")):
-        name = pair.partition(b"=")[0][:200].decode("latin-1")
-        try:
-            unquote_to_bytes(pair.decode("ascii")).decode()
-        except UnicodeDecodeError:
-            raise refused("not_utf8", "Percent-encode it as UTF-8.", parameter=name) from None
-        name = unquote_plus(name)
-        if name in seen and name not in _repeatable(request.scope["endpoint"]):
-            raise refused("repeated", "Give this once: which value is meant?", parameter=name)
-        seen.add(name)
-
-
-@cache
-def _repeatable(endpoint: Callable[..., Any]) -> frozenset[str]:
-    """Return the parameters of a route that are lists."""
-    return frozenset(
-        field.alias or name
-        for model in get_type_hints(endpoint).values()
-        if isinstance(model, type) and issubclass(model, NoQuery)
-        for name, field in model.model_fields.items()
-        if get_origin(field.annotation) is list
-    )
 
 
 class NotModified(Exception):
@@ -193,7 +161,7 @@ class Read:
         As CSV the items are the rows, unless `rows` says them in another shape.
         """
         table = cast("Sequence[Line]", page.items) if rows is None else rows
-        return self._list(page.meta, page.items, page.next, columns, lambda: table)
+        return self._list(page.meta, page.items, page.next, columns, table)
 
     def answer_items(
         self,
@@ -203,7 +171,7 @@ class Read:
         columns: Sequence[Column[Line]],
     ) -> Response:
         """Return a list of items as `answer_list` returns one of objects."""
-        return self._list(meta, items, following, columns, lambda: [item.view for item in items])
+        return self._list(meta, items, following, columns, items)
 
     def _list(
         self,
@@ -211,14 +179,14 @@ class Read:
         items: Sequence[Any],
         following: str | None,
         columns: Sequence[Column[Line]],
-        rows: Callable[[], Sequence[Line]],
+        rows: Sequence[Line | ItemOf[Line]],
     ) -> Response:
         headers = dict(self.headers)
         if following is not None:
             headers["Link"] = f'<{following}>; rel="next"'
         match self.format:
             case Format.CSV:
-                text = csv_text(rows(), columns, every_country(self.session), excel=self.excel)
+                text = csv_text(rows, columns, every_country(self.session), excel=self.excel)
             case Format.NDJSON:
                 text = "".join(ndjson_lines(items))
             case Format.JSON:
@@ -253,7 +221,8 @@ def reading(
         raise refused("exclusive", message, parameter="seq")
     has_day = hasattr(query, "as_of") if has_day is None else has_day
     wanted = _format(request, query)
-    with database.reading(needed(request, query, sources=version is newest_source_id)) as session:
+    need = needed(request, query, sources=version is newest_source_id)
+    with database.reading(need, is_light=getattr(request.state, "is_light", False)) as session:
         head = _head(session, query)
         day = getattr(query, "as_of", None) or utc_now().date()
         question = _question(request, day if has_day else None, head)

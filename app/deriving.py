@@ -7,9 +7,10 @@ import sqlalchemy as sa
 from sqlmodel import Session, SQLModel, col
 
 from app.changes import head_of, stated_by
-from app.db import table_of
+from app.db import insert_rows, table_of
 from app.lines import Line, LineEntry, Lines, entries, heard_in, relations_of
-from app.standings import Derived, Replay, Standing, derived, ids_of, insert
+from app.replay import Derived, Replay, derived, ids_of, insert
+from app.standings import Standing
 from app.statements import Statement, StatementJSON, components_of, pieces_from
 
 DERIVED: tuple[type[SQLModel], ...] = (Standing, LineEntry, Line, StatementJSON)
@@ -44,7 +45,7 @@ def derive_everything(session: Session, progress: Callable[[int], object] = lamb
                 rows[LineEntry].append(entry)
         for table, found in rows.items():
             if found:
-                session.execute(table_of(table).insert(), found)
+                insert_rows(session, table_of(table), found)
         progress(len(rows[StatementJSON]))
     derive_standings(session, head)
 

@@ -3,14 +3,16 @@
 A line is compared in the fields of `positions.COMPARED`.
 """
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import date, timedelta
 from enum import StrEnum
 from itertools import pairwise
+from typing import Any
 
 from pydantic import BaseModel
 from pydantic import Field as Described
+from pydantic_core import to_json
 from sqlmodel import Session
 
 from app.as_of import PositionFilter, Viewer
@@ -117,58 +119,70 @@ def net(steps: Sequence[Step], before: Stand, after: Stand) -> Step | None:
     return Step(changes[-1].at, before, after, changes[-1].cause, tuple(seqs))
 
 
-def entry_of(
-    step: Step,
-    key: LineKey,
-    shown: tuple[Item[PositionView] | None, Item[PositionView] | None],
-    *,
-    is_event: bool,
-) -> DiffEntry:
-    """Return a step as clients see it, between the two positions that are shown of it."""
-    before, after = (None if item is None else item.view for item in shown)
-    op = Op.CHANGED
+class Difference(Item[DiffEntry]):
+    """A step in a line as clients see it, between the two positions that are shown of it."""
+
+    def __init__(
+        self,
+        viewer: Viewer,
+        key: LineKey,
+        step: Step,
+        days: tuple[date, date],
+        *,
+        is_event: bool = False,
+        is_reversed: bool = False,
+    ) -> None:
+        ends = viewer.position(key, days[0], step.before), viewer.position(key, days[1], step.after)
+        stands = step.before, step.after
+        if is_reversed:
+            ends, stands = ends[::-1], stands[::-1]
+        self.key, self.at = key, step.at if is_event else None
+        self.before, self.after = ends
+        self.op = _op(step, ends)
+        on = f'"{self.at}"' if isinstance(self.at, date) else "null"
+        seq = self.at if isinstance(self.at, int) else "null"
+        told = [_spelt(end) for end in ends]
+        fields = _fields(viewer, stands) if self.op is Op.CHANGED else {}
+        super().__init__(
+            DiffEntry,
+            f'{{"op":"{self.op}","country":"{key[0]}","component":"{key[1]}","cause":"{step.cause}",'
+            f'"on":{on},"seq":{seq},"before":{told[0]},"after":{told[1]},'
+            f'"fields":{to_json(fields).decode()},"seqs":[{",".join(map(str, sorted(step.seqs)))}]}}',
+        )
+
+    def is_wanted(self, wanted: PositionFilter) -> bool:
+        """Tell whether either of its positions is wanted."""
+        return any(wanted.passes(end.view) for end in (self.before, self.after) if end is not None)
+
+
+def _op(step: Step, ends: Sequence[Item[PositionView] | None]) -> Op:
     if step.is_affirmation:
-        op = Op.AFFIRMED
-    elif before is None:
-        op = Op.ADDED
-    elif after is None:
-        op = Op.REMOVED
-    fields: dict[str, tuple[object, object]] = {}
-    if op is Op.CHANGED and before is not None and after is not None:
-        old, new = compared(before), compared(after)
-        fields = {
-            name: (getattr(before, name), getattr(after, name)) for name in COMPARED if old[name] != new[name]
-        }
-    return DiffEntry(
-        op=op,
-        country=key[0],
-        component=Component(key[1]),
-        cause=step.cause,
-        on=step.at if is_event and isinstance(step.at, date) else None,
-        seq=step.at if is_event and isinstance(step.at, int) else None,
-        before=before,
-        after=after,
-        fields=fields,
-        seqs=sorted(step.seqs),
-    )
+        return Op.AFFIRMED
+    if ends[0] is None:
+        return Op.ADDED
+    return Op.REMOVED if ends[1] is None else Op.CHANGED
 
 
-def inverse(entry: DiffEntry) -> DiffEntry:
-    """Return the difference seen from the other end; cause and seqs stay."""
-    ops = {Op.ADDED: Op.REMOVED, Op.REMOVED: Op.ADDED}
-    return entry.model_copy(
-        update={
-            "op": ops.get(entry.op, entry.op),
-            "before": entry.after,
-            "after": entry.before,
-            "fields": {name: (new, old) for name, (old, new) in entry.fields.items()},
-        }
-    )
+def _spelt(item: Item[PositionView] | None) -> str:
+    return "null" if item is None else item.json
+
+
+def _fields(viewer: Viewer, stands: Sequence[Stand]) -> dict[str, tuple[object, object]]:
+    """Return the fields that differ between two positions, each with its two values."""
+    before, after = (_told(viewer, stand) for stand in stands)
+    old, new = compared(before), compared(after)
+    return {name: (before[name], after[name]) for name in COMPARED if old[name] != new[name]}
+
+
+def _told(viewer: Viewer, stand: Stand) -> dict[str, Any]:
+    assert stand.shown_seq is not None
+    told: dict[str, Any] = viewer.pieces(stand.shown_seq).told()
+    return told | {"contested": bool(stand.sides)}
 
 
 def diff_days(
     viewer: Viewer, seq: int, days: tuple[date, date], mode: Mode, wanted: PositionFilter
-) -> list[DiffEntry]:
+) -> list[Difference]:
     """Return what differs between the positions on two days, as known at `seq`.
 
     Both days are inclusive: a statement effective on the first belongs to the state compared from.
@@ -178,11 +192,9 @@ def diff_days(
     first, last = min(days), max(days)
     session, lines = viewer.session, wanted.lines()
     spoken = stands_of(session, seq, lines, after=first, until=last)
-    if len(spoken) <= FEW_LINES:
-        lines = Lines(keys=spoken.keys())
-    before = stands_on(session, seq, first, lines) if spoken else {}
+    before = stands_on(session, seq, first, Lines(keys=spoken.keys())) if spoken else {}
     steps = {key: list(steps_of(stands, before.get(key))) for key, stands in spoken.items()}
-    found: list[DiffEntry] = []
+    found: list[Difference] = []
     if mode is Mode.EVENTS:
         viewer.load_shown(
             stand for each in steps.values() for step in each for stand in (step.before, step.after)
@@ -197,26 +209,20 @@ def diff_days(
         }
         viewer.load_shown(_ends([ends.values()]))
         for key, step in ends.items():
-            shown = viewer.position(key, first, step.before), viewer.position(key, last, step.after)
-            found.append(entry_of(step, key, shown, is_event=False))
-    return _wanted(found, wanted, is_reversed=days[0] > days[1])
+            found.append(Difference(viewer, key, step, (first, last), is_reversed=days[0] > days[1]))
+    return _wanted(found, wanted)
 
 
 def _ends(steps: Iterable[Iterable[Step]]) -> Iterator[Stand]:
     return (stand for each in steps for step in each for stand in (step.before, step.after))
 
 
-FEW_LINES = 100
-"""Up to so many lines are named one by one; of more, all are read."""
-
-
-def events(viewer: Viewer, key: LineKey, steps: Iterable[Step]) -> Iterator[DiffEntry]:
+def events(viewer: Viewer, key: LineKey, steps: Iterable[Step]) -> Iterator[Difference]:
     """Yield a line's steps along valid time as clients see them, each between its day and the day before."""
     for step in steps:
         assert isinstance(step.at, date)
         eve = step.at - timedelta(days=1) if step.at > date.min else step.at
-        shown = viewer.position(key, eve, step.before), viewer.position(key, step.at, step.after)
-        yield entry_of(step, key, shown, is_event=True)
+        yield Difference(viewer, key, step, (eve, step.at), is_event=True)
 
 
 @dataclass(frozen=True, slots=True)
@@ -254,7 +260,7 @@ def story_of(session: Session, seq: int, lines: Lines) -> Story:
 
 def diff_knowledge(
     viewer: Viewer, span: tuple[int, int], day: date, mode: Mode, wanted: PositionFilter
-) -> list[DiffEntry]:
+) -> list[Difference]:
     """Return what differs between what we knew at the two seqs of `span` of the positions on `day`.
 
     A reversed span gives the inverse of the forward diff; events need the forward order. Sorted
@@ -268,7 +274,7 @@ def diff_knowledge(
         for (_, before), (seq, after) in pairwise(known):
             if step := step_of_entry(before, after, seq, actions[seq]):
                 steps.setdefault(key, []).append(step)
-    found: list[DiffEntry] = []
+    found: list[Difference] = []
     if mode is Mode.NET:
         ends = {key: (moves[key][0][1], moves[key][-1][1]) for key in steps}
         nets = {key: [step] for key, each in steps.items() if (step := net(each, *ends[key]))}
@@ -278,12 +284,38 @@ def diff_knowledge(
     )
     for key, each in steps.items():
         for step in each:
-            shown = viewer.position(key, day, step.before), viewer.position(key, day, step.after)
-            found.append(entry_of(step, key, shown, is_event=mode is Mode.EVENTS))
-    return _wanted(found, wanted, is_reversed=span[0] > span[1])
+            found.append(
+                Difference(
+                    viewer,
+                    key,
+                    step,
+                    (day, day),
+                    is_event=mode is Mode.EVENTS,
+                    is_reversed=span[0] > span[1],
+                )
+            )
+    return _wanted(found, wanted)
 
 
-def _wanted(found: list[DiffEntry], wanted: PositionFilter, *, is_reversed: bool) -> list[DiffEntry]:
-    if is_reversed:
-        found = [inverse(entry) for entry in found]
-    return [entry for entry in found if wanted.passes(entry.before) or wanted.passes(entry.after)]
+def diff_stands(
+    viewer: Viewer,
+    before: Mapping[LineKey, Stand],
+    after: Mapping[LineKey, Stand],
+    entry: int,
+    action: Action,
+    day: date,
+) -> list[Difference]:
+    """Return what one entry changed on `day`, by what lines answer before and after it.
+
+    The same as the net of `diff_knowledge` for the entry. Sorted by country, component.
+    """
+    found = []
+    for key in sorted(before.keys() | after.keys()):
+        step = step_of_entry(before.get(key, NOTHING), after.get(key, NOTHING), entry, action)
+        if step is not None and not step.is_affirmation:
+            found.append(Difference(viewer, key, step, (day, day)))
+    return found
+
+
+def _wanted(found: list[Difference], wanted: PositionFilter) -> list[Difference]:
+    return found if wanted.takes_all_of_lines else [each for each in found if each.is_wanted(wanted)]

@@ -17,14 +17,14 @@ from app.changes import (
     Writer,
     stated_by,
 )
-from app.countries import Country
+from app.countries import CountryFacts
 from app.dates import parse_edtf
 from app.errors import Duplicate, Fault, Invalid, invalid
 from app.intake import Intake
 from app.lines import Lines, by_place, entries, heard_in, relations_of
 from app.positions import line_state
+from app.replay import Marks
 from app.sources import NewSource, Source
-from app.standings import Marks
 from app.statements import (
     CorrectedFields,
     NewCaveat,
@@ -193,7 +193,7 @@ def _invalid(faults: list[Fault], left: Stated | None) -> Invalid:
     return invalid([replace(fault, pointer=f"{prefix}{fault.pointer}") for fault in faults])
 
 
-def _country(taken: Intake, new: NewPosition, faults: list[Fault]) -> Country | None:
+def _country(taken: Intake, new: NewPosition, faults: list[Fault]) -> CountryFacts | None:
     country = taken.country(new.country)
     if country is None:
         message = "No such country; use an ISO 3166-1 code such as PL or POL, or XK, UK, EL."
@@ -246,7 +246,7 @@ def _check_marks(new: NewPosition, faults: list[Fault]) -> None:
         faults.append(Fault("reversed_range", "The larger number belongs in `max`.", "/quantity/max"))
 
 
-def _voice(country: Country | None, new: NewPosition, faults: list[Fault]) -> Voice | None:
+def _voice(country: CountryFacts | None, new: NewPosition, faults: list[Fault]) -> Voice | None:
     if new.voice is not None:
         return new.voice
     if new.authority is None:
@@ -286,7 +286,7 @@ def _relations(
     taken: Intake,
     new: NewPosition,
     left: Stated | None,
-    country: Country | None,
+    country: CountryFacts | None,
     voice: Voice | None,
     faults: list[Fault],
 ) -> tuple[Values, ...]:

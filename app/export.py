@@ -5,16 +5,18 @@ of a closed set are joined by `;`, in the order of the JSON.
 """
 
 import csv
-import io
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import date, timedelta
 from enum import StrEnum
-from itertools import chain, zip_longest
+from functools import partial
+from itertools import groupby, zip_longest
+from operator import attrgetter
 from typing import Any, Generic, TypeVar, cast
 from urllib.parse import urlencode
 
 from pydantic import BaseModel
+from pydantic_core import from_json
 
 from app.as_of import CountryView, PositionFilter, Viewer
 from app.changes import ChangeView, Head, SourceView
@@ -25,12 +27,13 @@ from app.items import Item
 from app.lines import LineKey
 from app.positions import PositionView
 from app.standings import CHANGED, Stand
-from app.statements import Caveat, Condition, Quantity, StatementView
 from app.summary import Count, CountOn
 from app.vocabulary import Component
 
 Row = TypeVar("Row", bound=BaseModel)
 Countries = Mapping[str, CountryFacts]
+Plain = Mapping[str, Any]
+"""An item as in the JSON list, or a part of one."""
 Cell = str | int | bool | date | None
 
 
@@ -61,156 +64,152 @@ class Column(Generic[Row]):
     name: str
     type: str
     description: str
-    value: Callable[[Row, Countries], Cell]
+    value: Callable[[Plain, Countries], Cell] | None = None
+    """What its cell says of an item as in the JSON list; left out: the field of the same name."""
+    part: str | None = None
+    """The field that holds what this is of, where that is not the item: empty where there is none."""
 
 
-def marks(values: Iterable[Condition | Caveat]) -> str:
+def marks(values: Sequence[Plain]) -> str:
     """Return the types of conditions or caveats in one cell."""
-    return ";".join(each.type for each in values)
+    return ";".join(each["type"] for each in values) if values else ""
 
 
-def mark_texts(values: Iterable[Condition | Caveat]) -> str | None:
+def mark_texts(values: Sequence[Plain]) -> str:
     """Return the texts of conditions or caveats in one cell."""
-    return "; ".join(each.text for each in values if each.text) or None
+    return "; ".join(each["text"] for each in values if each["text"]) if values else ""
 
 
-def amount(quantity: Quantity | None, part: str) -> Any:
-    """Return one part of a quantity."""
-    return None if quantity is None else getattr(quantity, part)
+def amount(part: str) -> Callable[[Plain, Countries], Cell]:
+    """Return what takes one part of an item's quantity."""
+    return lambda item, _: None if item["quantity"] is None else item["quantity"][part]
 
 
-def numbers(values: Iterable[int | None]) -> str:
+def source(part: str) -> Callable[[Plain, Countries], Cell]:
+    """Return what takes one part of an item's source."""
+    return lambda item, _: item["source"][part]
+
+
+def numbers(values: Iterable[int]) -> str:
     """Return numbers in one cell."""
-    return ";".join(str(value) for value in values)
+    return ";".join(map(str, values))
+
+
+def seqs_in(name: str) -> Callable[[Plain, Countries], Cell]:
+    """Return what takes the seqs of the entries in one field of an item."""
+    return lambda item, _: numbers(each["seq"] for each in item[name])
 
 
 POSITIONS: Sequence[Column[PositionView]] = (
-    Column("country", "string", "ISO 3166-1 alpha-2 code; XK is Kosovo.", lambda p, _: p.country),
-    Column("country_alpha3", "string", "ISO 3166-1 alpha-3 code.", lambda p, c: c[p.country].alpha3),
-    Column("country_name", "string", "Name in English.", lambda p, _: p.country_name),
-    Column("component", "string", "Part of the effort.", lambda p, _: p.component),
-    Column("kind", "string", "The component, support, or refusal.", lambda p, _: p.kind),
-    Column("firmness", "string", "How far it goes.", lambda p, _: p.firmness),
-    Column("voice", "string", "For whom the speaker speaks.", lambda p, _: p.voice),
-    Column("certainty", "string", "certain, or possible on the day.", lambda p, _: p.certainty),
-    Column("conditional", "boolean", "Whether there are conditions.", lambda p, _: p.conditional),
-    Column("conditions", "string", "Types of condition.", lambda p, _: marks(p.conditions)),
-    Column("condition_texts", "string", "Their texts.", lambda p, _: mark_texts(p.conditions)),
-    Column("caveats", "string", "Types of caveat.", lambda p, _: marks(p.caveats)),
-    Column("caveat_texts", "string", "Their texts.", lambda p, _: mark_texts(p.caveats)),
-    Column("location", "string", "Where it would be.", lambda p, _: p.location),
-    Column("quantity_min", "integer", "Least number.", lambda p, _: amount(p.quantity, "min")),
-    Column("quantity_max", "integer", "Greatest number.", lambda p, _: amount(p.quantity, "max")),
-    Column("quantity_unit", "string", "What is counted.", lambda p, _: amount(p.quantity, "unit")),
-    Column("quantity_verbatim", "string", "As said.", lambda p, _: amount(p.quantity, "verbatim")),
-    Column("since", "date", "Day on which the run began.", lambda p, _: p.since),
-    Column("last_affirmed_on", "date", "Day of the last affirmation.", lambda p, _: p.last_affirmed_on),
-    Column("affirmations", "integer", "Times it was affirmed.", lambda p, _: p.affirmations),
-    Column("stale", "boolean", "Whether that is long ago.", lambda p, _: p.stale),
-    Column("contested", "boolean", "Whether it is contested.", lambda p, _: p.contested),
-    Column(
-        "side_seqs", "string", "Entries of the other sides.", lambda p, _: numbers(s.seq for s in p.sides)
-    ),
-    Column("reports", "integer", "Reports beside it.", lambda p, _: p.reports),
-    Column("stated_on", "string", "When it was said, EDTF as the source has it.", lambda p, _: p.stated_on),
+    Column("country", "string", "ISO 3166-1 alpha-2 code; XK is Kosovo."),
+    Column("country_alpha3", "string", "ISO 3166-1 alpha-3 code.", lambda p, c: c[p["country"]].alpha3),
+    Column("country_name", "string", "Name in English."),
+    Column("component", "string", "Part of the effort."),
+    Column("kind", "string", "The component, support, or refusal."),
+    Column("firmness", "string", "How far it goes."),
+    Column("voice", "string", "For whom the speaker speaks."),
+    Column("certainty", "string", "certain, or possible on the day."),
+    Column("conditional", "boolean", "Whether there are conditions."),
+    Column("conditions", "string", "Types of condition.", lambda p, _: marks(p["conditions"])),
+    Column("condition_texts", "string", "Their texts.", lambda p, _: mark_texts(p["conditions"])),
+    Column("caveats", "string", "Types of caveat.", lambda p, _: marks(p["caveats"])),
+    Column("caveat_texts", "string", "Their texts.", lambda p, _: mark_texts(p["caveats"])),
+    Column("location", "string", "Where it would be."),
+    Column("quantity_min", "integer", "Least number.", amount("min")),
+    Column("quantity_max", "integer", "Greatest number.", amount("max")),
+    Column("quantity_unit", "string", "What is counted.", amount("unit")),
+    Column("quantity_verbatim", "string", "As said.", amount("verbatim")),
+    Column("since", "date", "Day on which the run began."),
+    Column("last_affirmed_on", "date", "Day of the last affirmation."),
+    Column("affirmations", "integer", "Times it was affirmed."),
+    Column("stale", "boolean", "Whether that is long ago."),
+    Column("contested", "boolean", "Whether it is contested."),
+    Column("side_seqs", "string", "Entries of the other sides.", seqs_in("sides")),
+    Column("reports", "integer", "Reports beside it."),
+    Column("stated_on", "string", "When it was said, EDTF as the source has it."),
     Column(
         "stated_earliest_on",
         "date",
         "First possible day; empty if open.",
-        lambda p, _: parse_edtf(p.stated_on).earliest_on,
+        lambda p, _: parse_edtf(p["stated_on"]).earliest_on,
     ),
     Column(
         "stated_latest_on",
         "date",
         "Last possible day.",
-        lambda p, _: parse_edtf(p.stated_on).latest_on,
+        lambda p, _: parse_edtf(p["stated_on"]).latest_on,
     ),
-    Column("effective_on", "date", "Day from which it counts.", lambda p, _: p.effective_on),
-    Column("summary", "string", "What was said, in a sentence.", lambda p, _: p.summary),
-    Column("speaker", "string", "Who said it.", lambda p, _: p.speaker),
-    Column("quote", "string", "The speaker's words.", lambda p, _: p.quote),
-    Column("seq", "integer", "Entry of the ledger.", lambda p, _: p.seq),
-    Column("source_id", "integer", "Source.", lambda p, _: p.source.id),
-    Column("source_title", "string", "Its title.", lambda p, _: p.source.title),
-    Column("source_publisher", "string", "Its publisher.", lambda p, _: p.source.publisher),
-    Column("source_url", "string", "Its address.", lambda p, _: p.source.url),
-    Column("source_published_on", "string", "EDTF, as given.", lambda p, _: p.source.published_on),
+    Column("effective_on", "date", "Day from which it counts."),
+    Column("summary", "string", "What was said, in a sentence."),
+    Column("speaker", "string", "Who said it."),
+    Column("quote", "string", "The speaker's words."),
+    Column("seq", "integer", "Entry of the ledger."),
+    Column("source_id", "integer", "Source.", source("id")),
+    Column("source_title", "string", "Its title.", source("title")),
+    Column("source_publisher", "string", "Its publisher.", source("publisher")),
+    Column("source_url", "string", "Its address.", source("url")),
+    Column("source_published_on", "string", "EDTF, as given.", source("published_on")),
 )
 
 
-def _of_statement(
-    name: str, type_: str, description: str, value: Callable[[StatementView, Countries], Cell]
-) -> Column[ChangeView]:
-    """Return a column of the ledger that a retraction, which has no statement, leaves empty."""
-    return Column(
-        name, type_, description, lambda c, n: None if c.statement is None else value(c.statement, n)
-    )
-
+_of_statement: Callable[..., Column[ChangeView]] = partial(Column, part="statement")
+"""A column of the ledger that a retraction, which has no statement, leaves empty."""
 
 CHANGES: Sequence[Column[ChangeView]] = (
-    Column("seq", "integer", "Number in the ledger.", lambda c, _: c.seq),
-    Column("action", "string", "state, correct or retract.", lambda c, _: c.action),
-    Column(
-        "recorded_at",
-        "datetime",
-        "When it was recorded, UTC.",
-        lambda c, _: c.recorded_at.strftime("%Y-%m-%dT%H:%M:%S.%fZ"),
-    ),
-    Column("recorded_by_id", "string", "Public id of the API key.", lambda c, _: c.recorded_by.id),
-    Column("recorded_by_name", "string", "Name of the API key.", lambda c, _: c.recorded_by.name),
-    Column("reason", "string", "Why it corrects or retracts.", lambda c, _: c.reason),
-    Column("replaces", "integer", "Entry that it replaces.", lambda c, _: c.replaces),
-    Column("replaced_by", "integer", "Entry that replaced it.", lambda c, _: c.replaced_by),
-    Column("live", "boolean", "Neither corrected nor retracted.", lambda c, _: c.live),
-    Column("digest", "string", "Digest of the chain here.", lambda c, _: c.digest),
-    _of_statement("country", "string", "ISO 3166-1 alpha-2 code.", lambda s, _: s.country),
-    _of_statement("country_alpha3", "string", "ISO 3166-1 alpha-3.", lambda s, n: n[s.country].alpha3),
-    _of_statement("country_name", "string", "Name in English.", lambda s, n: n[s.country].name),
-    _of_statement("kind", "string", "What it is about.", lambda s, _: s.kind),
-    _of_statement("component", "string", "Component offered.", lambda s, _: s.component),
-    _of_statement("refuses", "string", "Components refused.", lambda s, _: ";".join(s.refuses or ())),
-    _of_statement("firmness", "string", "How far it goes.", lambda s, _: s.firmness),
-    _of_statement("stated_on", "string", "EDTF, as the source has it.", lambda s, _: s.stated_on),
-    _of_statement("stated_earliest_on", "date", "First possible day.", lambda s, _: s.stated_earliest_on),
-    _of_statement("stated_latest_on", "date", "Last possible day.", lambda s, _: s.stated_latest_on),
-    _of_statement("effective_on", "date", "Day from which it counts.", lambda s, _: s.effective_on),
-    _of_statement("summary", "string", "What was said.", lambda s, _: s.summary),
-    _of_statement("speaker", "string", "Who said it.", lambda s, _: s.speaker),
-    _of_statement("speaker_role", "string", "In what role.", lambda s, _: s.speaker_role),
-    _of_statement("authority", "string", "What kind of speaker.", lambda s, _: s.authority),
-    _of_statement("voice", "string", "For whom the speaker speaks.", lambda s, _: s.voice),
-    _of_statement("attribution", "string", "How the source carries it.", lambda s, _: s.attribution),
-    _of_statement("quote", "string", "The speaker's words.", lambda s, _: s.quote),
-    _of_statement("quote_language", "string", "BCP 47 tag.", lambda s, _: s.quote_language),
-    _of_statement("conditions", "string", "Types of condition.", lambda s, _: marks(s.conditions)),
-    _of_statement("condition_texts", "string", "Their texts.", lambda s, _: mark_texts(s.conditions)),
-    _of_statement("caveats", "string", "Types of caveat.", lambda s, _: marks(s.caveats)),
-    _of_statement("caveat_texts", "string", "Their texts.", lambda s, _: mark_texts(s.caveats)),
-    _of_statement("location", "string", "Where it would be.", lambda s, _: s.location),
-    _of_statement("quantity_min", "integer", "Least number.", lambda s, _: amount(s.quantity, "min")),
-    _of_statement("quantity_max", "integer", "Greatest number.", lambda s, _: amount(s.quantity, "max")),
-    _of_statement("quantity_unit", "string", "What is counted.", lambda s, _: amount(s.quantity, "unit")),
-    _of_statement("quantity_verbatim", "string", "As said.", lambda s, _: amount(s.quantity, "verbatim")),
+    Column("seq", "integer", "Number in the ledger."),
+    Column("action", "string", "state, correct or retract."),
+    Column("recorded_at", "datetime", "When it was recorded, UTC."),
+    Column("recorded_by_id", "string", "Public id of the API key.", lambda c, _: c["recorded_by"]["id"]),
+    Column("recorded_by_name", "string", "Name of the API key.", lambda c, _: c["recorded_by"]["name"]),
+    Column("reason", "string", "Why it corrects or retracts."),
+    Column("replaces", "integer", "Entry that it replaces."),
+    Column("replaced_by", "integer", "Entry that replaced it."),
+    Column("live", "boolean", "Neither corrected nor retracted."),
+    Column("digest", "string", "Digest of the chain here."),
+    _of_statement("country", "string", "ISO 3166-1 alpha-2 code."),
+    _of_statement("country_alpha3", "string", "ISO 3166-1 alpha-3.", lambda s, n: n[s["country"]].alpha3),
+    _of_statement("country_name", "string", "Name in English.", lambda s, n: n[s["country"]].name),
+    _of_statement("kind", "string", "What it is about."),
+    _of_statement("component", "string", "Component offered."),
+    _of_statement("refuses", "string", "Components refused.", lambda s, _: ";".join(s["refuses"] or ())),
+    _of_statement("firmness", "string", "How far it goes."),
+    _of_statement("stated_on", "string", "EDTF, as the source has it."),
+    _of_statement("stated_earliest_on", "date", "First possible day."),
+    _of_statement("stated_latest_on", "date", "Last possible day."),
+    _of_statement("effective_on", "date", "Day from which it counts."),
+    _of_statement("summary", "string", "What was said."),
+    _of_statement("speaker", "string", "Who said it."),
+    _of_statement("speaker_role", "string", "In what role."),
+    _of_statement("authority", "string", "What kind of speaker."),
+    _of_statement("voice", "string", "For whom the speaker speaks."),
+    _of_statement("attribution", "string", "How the source carries it."),
+    _of_statement("quote", "string", "The speaker's words."),
+    _of_statement("quote_language", "string", "BCP 47 tag."),
+    _of_statement("conditions", "string", "Types of condition.", lambda s, _: marks(s["conditions"])),
+    _of_statement("condition_texts", "string", "Their texts.", lambda s, _: mark_texts(s["conditions"])),
+    _of_statement("caveats", "string", "Types of caveat.", lambda s, _: marks(s["caveats"])),
+    _of_statement("caveat_texts", "string", "Their texts.", lambda s, _: mark_texts(s["caveats"])),
+    _of_statement("location", "string", "Where it would be."),
+    _of_statement("quantity_min", "integer", "Least number.", amount("min")),
+    _of_statement("quantity_max", "integer", "Greatest number.", amount("max")),
+    _of_statement("quantity_unit", "string", "What is counted.", amount("unit")),
+    _of_statement("quantity_verbatim", "string", "As said.", amount("verbatim")),
     _of_statement(
         "relates_to",
         "string",
         "Relations to earlier entries, as relation:seq.",
-        lambda s, _: ";".join(f"{each.relation}:{each.seq}" for each in s.relates_to),
+        lambda s, _: ";".join(f"{each['relation']}:{each['seq']}" for each in s["relates_to"]),
     ),
-    _of_statement("credibility", "integer", "Admiralty figure, 1 to 6.", lambda s, _: s.credibility),
-    _of_statement("locator", "string", "Where in the source.", lambda s, _: s.locator),
-    _of_statement("notes", "string", "Remarks of whoever recorded it.", lambda s, _: s.notes),
-    _of_statement("source_id", "integer", "Source.", lambda s, _: s.source.id),
-    _of_statement("source_title", "string", "Its title.", lambda s, _: s.source.title),
-    _of_statement("source_publisher", "string", "Its publisher.", lambda s, _: s.source.publisher),
-    _of_statement("source_url", "string", "Its address.", lambda s, _: s.source.url),
-    _of_statement("source_published_on", "string", "EDTF, as given.", lambda s, _: s.source.published_on),
+    _of_statement("credibility", "integer", "Admiralty figure, 1 to 6."),
+    _of_statement("locator", "string", "Where in the source."),
+    _of_statement("notes", "string", "Remarks of whoever recorded it."),
+    _of_statement("source_id", "integer", "Source.", source("id")),
+    _of_statement("source_title", "string", "Its title.", source("title")),
+    _of_statement("source_publisher", "string", "Its publisher.", source("publisher")),
+    _of_statement("source_url", "string", "Its address.", source("url")),
+    _of_statement("source_published_on", "string", "EDTF, as given.", source("published_on")),
 )
 
-_ENDS: Mapping[str, Callable[[DiffEntry], PositionView | None]] = {
-    "before": lambda entry: entry.before,
-    "after": lambda entry: entry.after,
-}
 _SHOWN_AT_ENDS = (
     "kind",
     "firmness",
@@ -234,28 +233,25 @@ _SHOWN_AT_ENDS = (
 
 def _at_end(end: str, column: Column[PositionView]) -> Column[DiffEntry]:
     """Return a column of the position before or after, empty where there is none."""
-
-    def value(entry: DiffEntry, countries: Countries) -> Cell:
-        position = _ENDS[end](entry)
-        return None if position is None else column.value(position, countries)
-
-    return Column(f"{end}_{column.name}", column.type, f"{column.description} ({end})", value)
+    name, description = f"{end}_{column.name}", f"{column.description} ({end})"
+    value = column.value or (lambda position, _: position[column.name])
+    return Column(name, column.type, description, value, part=end)
 
 
 DIFF: Sequence[Column[DiffEntry]] = (
-    Column("op", "string", "added, removed, changed or affirmed.", lambda d, _: d.op),
-    Column("country", "string", "ISO 3166-1 alpha-2 code.", lambda d, _: d.country),
-    Column("country_alpha3", "string", "ISO 3166-1 alpha-3 code.", lambda d, c: c[d.country].alpha3),
-    Column("country_name", "string", "Name in English.", lambda d, c: c[d.country].name),
-    Column("component", "string", "Part of the effort.", lambda d, _: d.component),
-    Column("cause", "string", "stated, withdrawn, corrected or retracted.", lambda d, _: d.cause),
-    Column("on", "date", "Day of the step.", lambda d, _: d.on),
-    Column("seq", "integer", "Entry of the step.", lambda d, _: d.seq),
-    Column("fields", "string", "Fields that differ.", lambda d, _: ";".join(d.fields)),
-    Column("seqs", "string", "Entries responsible.", lambda d, _: numbers(d.seqs)),
+    Column("op", "string", "added, removed, changed or affirmed."),
+    Column("country", "string", "ISO 3166-1 alpha-2 code."),
+    Column("country_alpha3", "string", "ISO 3166-1 alpha-3 code.", lambda d, c: c[d["country"]].alpha3),
+    Column("country_name", "string", "Name in English.", lambda d, c: c[d["country"]].name),
+    Column("component", "string", "Part of the effort."),
+    Column("cause", "string", "stated, withdrawn, corrected or retracted."),
+    Column("on", "date", "Day of the step."),
+    Column("seq", "integer", "Entry of the step."),
+    Column("fields", "string", "Fields that differ.", lambda d, _: ";".join(d["fields"])),
+    Column("seqs", "string", "Entries responsible.", lambda d, _: numbers(d["seqs"])),
     *(
         _at_end(end, column)
-        for end in _ENDS
+        for end in ("before", "after")
         for name in _SHOWN_AT_ENDS
         for column in POSITIONS
         if column.name == name
@@ -266,39 +262,32 @@ DIFF: Sequence[Column[DiffEntry]] = (
 def _held_in(component: Component, part: str) -> Column[CountryView]:
     """Return a column of what a country holds in a component, empty where it holds nothing."""
 
-    def value(country: CountryView, _: Countries) -> Cell:
-        position = country.positions.get(component)
-        return None if position is None else str(getattr(position, part))
+    def value(country: Plain, _: Countries) -> Cell:
+        position = country["positions"].get(component)
+        return None if position is None else position[part]
 
     return Column(f"{component}_{part}", "string", f"The {part} of its position in {component}.", value)
 
 
 SOURCES: Sequence[Column[SourceView]] = (
-    Column("id", "integer", "Id of the source.", lambda s, _: s.id),
-    Column("url", "string", "Address, as given.", lambda s, _: s.url),
-    Column("title", "string", "Title.", lambda s, _: s.title),
-    Column("publisher", "string", "Publisher.", lambda s, _: s.publisher),
-    Column("published_on", "string", "Day of publication, EDTF as given.", lambda s, _: s.published_on),
-    Column("reliability", "string", "Admiralty letter.", lambda s, _: s.reliability),
-    Column("notes", "string", "Remarks.", lambda s, _: s.notes),
-    Column(
-        "supports", "string", "Live entries that rest on it.", lambda s, _: numbers(e.seq for e in s.supports)
-    ),
+    Column("id", "integer", "Id of the source."),
+    Column("url", "string", "Address, as given."),
+    Column("title", "string", "Title."),
+    Column("publisher", "string", "Publisher."),
+    Column("published_on", "string", "Day of publication, EDTF as given."),
+    Column("reliability", "string", "Admiralty letter."),
+    Column("notes", "string", "Remarks."),
+    Column("supports", "string", "Live entries that rest on it.", seqs_in("supports")),
 )
 
 
 COUNTRIES: Sequence[Column[CountryView]] = (
-    Column("code", "string", "ISO 3166-1 alpha-2 code.", lambda c, _: c.code),
-    Column("alpha3", "string", "ISO 3166-1 alpha-3 code.", lambda c, _: c.alpha3),
-    Column("name", "string", "Name in English.", lambda c, _: c.name),
-    Column("groups", "string", "Groups that it belongs to.", lambda c, _: ";".join(c.groups)),
-    Column(
-        "executive_president",
-        "boolean",
-        "Head of state leads.",
-        lambda c, _: c.executive_president,
-    ),
-    Column("tracked", "boolean", "Whether the record holds any statement.", lambda c, _: c.tracked),
+    Column("code", "string", "ISO 3166-1 alpha-2 code."),
+    Column("alpha3", "string", "ISO 3166-1 alpha-3 code."),
+    Column("name", "string", "Name in English."),
+    Column("groups", "string", "Groups that it belongs to.", lambda c, _: ";".join(c["groups"])),
+    Column("executive_president", "boolean", "Head of state leads."),
+    Column("tracked", "boolean", "Whether the record holds any statement."),
     *(_held_in(component, part) for component in Component for part in ("kind", "firmness")),
 )
 
@@ -311,29 +300,33 @@ class HistoryRow(PositionView):
 
 
 HISTORY: Sequence[Column[HistoryRow]] = (
-    Column("valid_from", "date", "First day on which it held.", lambda h, _: h.valid_from),
-    Column("valid_to", "date", "First day on which it held no more; empty: still.", lambda h, _: h.valid_to),
+    Column("valid_from", "date", "First day on which it held."),
+    Column("valid_to", "date", "First day on which it held no more; empty: still."),
     *(cast("Column[HistoryRow]", each) for each in POSITIONS),
 )
 
 COUNTS: Sequence[Column[Count]] = (
-    Column("component", "string", "Part of the effort.", lambda c, _: c.component),
-    Column("kind", "string", "The component, support, or refusal.", lambda c, _: c.kind),
-    Column("firmness", "string", "How far it goes.", lambda c, _: c.firmness),
-    Column("count", "integer", "Countries that hold this.", lambda c, _: c.count),
-    Column("conditional", "integer", "Those that are conditional.", lambda c, _: c.conditional),
-    Column("contested", "integer", "Those that are contested.", lambda c, _: c.contested),
-    Column("stale", "integer", "Those affirmed long ago.", lambda c, _: c.stale),
+    Column("component", "string", "Part of the effort."),
+    Column("kind", "string", "The component, support, or refusal."),
+    Column("firmness", "string", "How far it goes."),
+    Column("count", "integer", "Countries that hold this."),
+    Column("conditional", "integer", "Those that are conditional."),
+    Column("contested", "integer", "Those that are contested."),
+    Column("stale", "integer", "Those affirmed long ago."),
 )
 
 COUNTS_ON: Sequence[Column[CountOn]] = (
-    Column("on", "date", "Day counted on.", lambda c, _: c.on),
+    Column("on", "date", "Day counted on."),
     *(cast("Column[CountOn]", each) for each in COUNTS),
 )
 
 
 def csv_text(
-    items: Iterable[Row], columns: Sequence[Column[Row]], countries: Countries, *, excel: bool = False
+    items: Iterable[Row | Item[Row]],
+    columns: Sequence[Column[Row]],
+    countries: Countries,
+    *,
+    excel: bool = False,
 ) -> str:
     """Return a table as CSV: UTF-8 text, comma, CRLF, a header even when there are no rows.
 
@@ -344,18 +337,45 @@ def csv_text(
 
 
 def csv_lines(
-    items: Iterable[Row], columns: Sequence[Column[Row]], countries: Countries, *, excel: bool = False
+    items: Iterable[Row | Item[Row]],
+    columns: Sequence[Column[Row]],
+    countries: Countries,
+    *,
+    excel: bool = False,
 ) -> Iterator[str]:
     """Yield a table as `csv_text` writes it, a row at a time."""
-    out = io.StringIO(newline="")
-    writer = csv.writer(out)
-    yield "\ufeff" if excel else ""
-    rows = ([_spelt(column.value(item, countries)) for column in columns] for item in items)
-    for row in chain([[column.name for column in columns]], rows):
-        writer.writerow([f"'{cell}" if excel and cell.startswith(_FORMULA) else cell for cell in row])
-        yield out.getvalue()
-        out.seek(0)
-        out.truncate()
+    line = csv.writer(_Echo()).writerow
+    header = line([column.name for column in columns])
+    yield f"\ufeff{header}" if excel else header
+    runs = groupby(columns, key=attrgetter("part"))
+    parts = [(part, [(column.name, column.value) for column in run]) for part, run in runs]
+    flags = [place for place, column in enumerate(columns) if column.type == "boolean"]
+    for item in items:
+        plain = from_json(item_json(item), cache_strings="keys")
+        row: list[Cell] = []
+        for part, run in parts:
+            of = plain if part is None else plain[part]
+            if of is None:
+                row += [None] * len(run)
+            else:
+                row += [of[name] if value is None else value(of, countries) for name, value in run]
+        for place in flags:
+            row[place] = _FLAGS[row[place]]
+        yield line(map(_unlike_formula, row) if excel else row)
+
+
+class _Echo:
+    """A file that hands back what is written to it."""
+
+    def write(self, text: str) -> str:
+        return text
+
+
+_FLAGS: Mapping[Cell, Cell] = {True: "true", False: "false", None: None}
+
+
+def _unlike_formula(cell: Cell) -> Cell:
+    return f"'{cell}" if isinstance(cell, str) and cell.startswith(_FORMULA) else cell
 
 
 def ndjson_lines(items: Iterable[BaseModel | Item[Any]]) -> Iterator[str]:
@@ -370,22 +390,30 @@ def item_json(item: BaseModel | Item[Any]) -> str:
 
 def history_rows(
     stands: Mapping[LineKey, Sequence[Stand]], viewer: Viewer, until: date, wanted: PositionFilter
-) -> Iterator[HistoryRow]:
+) -> Iterator[Item[HistoryRow]]:
     """Yield every position that held up to `until`, inclusive, with the days on which it did.
 
     One row for each country, component and stretch of days on which no compared field differs;
     a row shows the position as it was on the stretch's last day. Sorted by country, component, day.
-    `stands` are all that the lines answer up to `until`.
+    `stands` are all that the wanted lines answer up to `until`.
     """
-    for key, line in stands.items():
-        firsts = [number for number, stand in enumerate(line) if stand.step == CHANGED]
-        lasts = [line[number - 1] for number in [*firsts[1:], len(line)]]
-        viewer.load_shown(lasts)
-        for first, last, following in zip_longest(firsts, lasts, firsts[1:]):
-            ends = None if following is None else line[following].holds_from
+    takes_all, held = wanted.takes_all_of_lines, {key: list(_stretches(stands[key])) for key in stands}
+    viewer.load_shown(last for line in held.values() for _, last, _ in line)
+    for key, line in held.items():
+        for first, last, ends in line:
             item = viewer.position(key, until if ends is None else ends - timedelta(days=1), last)
-            if item is not None and wanted.passes(item.view):
-                yield HistoryRow(**dict(item.view), valid_from=line[first].holds_from, valid_to=ends)
+            if item is not None and (takes_all or wanted.passes(item.view)):
+                valid_to = "null" if ends is None else f'"{ends}"'
+                days = f'"valid_from":"{first}","valid_to":{valid_to}'
+                yield Item(HistoryRow, f"{item.json[:-1]},{days}}}")
+
+
+def _stretches(line: Sequence[Stand]) -> Iterator[tuple[date, Stand, date | None]]:
+    """Yield a line's stretches without a change: their first day, their last stand, and the day after."""
+    firsts = [number for number, stand in enumerate(line) if stand.step == CHANGED]
+    for first, following in zip_longest(firsts, firsts[1:]):
+        ends = None if following is None else line[following].holds_from
+        yield line[first].holds_from, line[-1 if following is None else following - 1], ends
 
 
 def datapackage(
@@ -445,11 +473,3 @@ TABLES: Mapping[str, tuple[str, Sequence[Column[Any]]]] = {
     "sources": ("Publications.", SOURCES),
 }
 """The tables that are exported whole."""
-
-
-def _spelt(value: Cell) -> str:
-    if value is None:
-        return ""
-    if isinstance(value, bool):
-        return "true" if value else "false"
-    return value.isoformat() if isinstance(value, date) else str(value)

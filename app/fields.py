@@ -88,6 +88,8 @@ _PLAIN = re.compile(
 )
 
 
+# One publication is often the source of several statements that come together.
+@lru_cache(1000)
 def canonical_url(url: str) -> str:
     """Return the one spelling of `url` under which a source is found again.
 
@@ -100,7 +102,6 @@ def canonical_url(url: str) -> str:
     return _canonical_url(url)
 
 
-@lru_cache(1000)
 def _canonical_url(url: str) -> str:
     if not _URL.fullmatch(url):
         raise ValueError("Give an http:// or https:// address without blanks or control characters.")
@@ -124,7 +125,7 @@ def _canonical_url(url: str) -> str:
 
 def instant_text(instant: datetime) -> str:
     """Return an aware UTC instant as RFC 3339 text, always with microseconds."""
-    return f"{instant.replace(tzinfo=None).isoformat(timespec='microseconds')}Z"
+    return f"{instant.isoformat(timespec='microseconds')[:26]}Z"  # without its offset
 
 
 Instant = Annotated[datetime, PlainSerializer(instant_text, return_type=str)]

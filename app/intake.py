@@ -2,32 +2,34 @@
 
 from dataclasses import dataclass, field
 from datetime import datetime
+from typing import Any
 
 import sqlalchemy as sa
-from sqlalchemy.orm import aliased
-from sqlmodel import Session, col, select
+from sqlmodel import Session
 
 from app.appending import Appending, Draft, Values
 from app.changes import Change, Head, Writer, head_of
-from app.countries import Country, find_code
+from app.countries import CountryFacts, every_country, find_code
+from app.db import table_of
 from app.fields import canonical_url
+from app.prepared import Prepared
 from app.sources import NewSource, Source, find_source
 from app.statements import Statement, components_of
 from app.vocabulary import Component
 
-_later = aliased(Change)
+_statement, _later = table_of(Statement).c, table_of(Change).alias("later").c
 _SAME = ("kind", "firmness", "stated_on", "speaker")
-# Built once: a bulk request asks it again and again, and building costs more than asking.
-_LIVE = (
-    sa.select(*(getattr(Statement, name) for name in ("seq", "component", "refuses", *_SAME)))
-    .outerjoin(_later, col(_later.replaces) == col(Statement.seq))
+_LIVE = Prepared(
+    sa.select(*(_statement[name] for name in ("seq", "component", "refuses", *_SAME)))
+    .outerjoin(_later.seq.table, _later.replaces == _statement.seq)
     .where(
-        col(_later.seq).is_(None),
-        col(Statement.country_code) == sa.bindparam("country_code"),
-        col(Statement.source_id) == sa.bindparam("source_id"),
+        _later.seq.is_(None),
+        _statement.country_code == sa.bindparam("country_code"),
+        _statement.source_id == sa.bindparam("source_id"),
     )
-    .order_by(col(Statement.seq))
+    .order_by(_statement.seq)
 )
+_NEWEST_SOURCE = Prepared(sa.select(sa.func.max(table_of(Source).c.id)))
 
 SameKey = tuple[str, ...]
 
@@ -46,7 +48,6 @@ class Intake:
 
     session: Session
     entering: Appending
-    _countries: dict[str, Country | None] = field(default_factory=dict)
     _sources: dict[tuple[str | None, ...], Source | Values] = field(default_factory=dict)
     _made: dict[int, Values] = field(default_factory=dict)
     _newest_source: int | None = None
@@ -72,12 +73,10 @@ class Intake:
         if said is not None:
             said.setdefault(_same(draft.statement, draft.components), head.seq)
 
-    def country(self, given: str) -> Country | None:
+    def country(self, given: str) -> CountryFacts | None:
         """Return the country that a code or an alias means."""
-        if given not in self._countries:
-            code = find_code(self.session, given)
-            self._countries[given] = None if code is None else self.session.get_one(Country, code)
-        return self._countries[given]
+        code = find_code(self.session, given)
+        return None if code is None else every_country(self.session)[code]
 
     def source(self, new: NewSource) -> Source | Values | None:
         """Return the newest source that `new` means, or None if the record has none yet."""
@@ -96,7 +95,7 @@ class Intake:
     def add_source(self, new: NewSource, recorded_at: datetime, writer: Writer) -> Values:
         """Add a source that is not known yet, with the entry that comes next."""
         if self._newest_source is None:
-            self._newest_source = self.session.exec(select(sa.func.max(Source.id))).one() or 0
+            self._newest_source = _NEWEST_SOURCE.rows(self.session)[0][0] or 0
         self._newest_source += 1
         source = Values(
             id=self._newest_source,
@@ -131,13 +130,13 @@ class Intake:
             # Nothing rests yet on a source that was made just now, but what came with it.
             if statement.source_id not in self._made:
                 asked = {"country_code": statement.country_code, "source_id": statement.source_id}
-                for row in self.session.execute(_LIVE, asked):
+                for row in _LIVE.named(self.session, **asked):
                     said.setdefault(_same(row, components_of(row)), row.seq)
             self._said[of] = said
         return self._said[of].get(_same(statement, draft.components))
 
 
-def _same(statement: sa.Row[tuple[object, ...]] | Values, components: tuple[Component, ...]) -> SameKey:
+def _same(statement: Any, components: tuple[Component, ...]) -> SameKey:
     return (*(getattr(statement, name) or "" for name in _SAME), *components)
 
 

@@ -1,5 +1,6 @@
 """Items of an answer: JSON text, read into its model only where more than the text is asked for."""
 
+from collections.abc import Iterable
 from functools import cached_property
 from typing import Generic, TypeVar
 
@@ -21,6 +22,6 @@ class Item(Generic[Shape]):
         return self._shape.model_validate_json(self.json)
 
 
-def listed(items: list["Item[Shape]"]) -> list[Shape]:
+def listed(items: Iterable["Item[Shape]"]) -> list[Shape]:
     """Return items as objects."""
     return [item.view for item in items]

@@ -5,16 +5,19 @@ is found by a few seeks in an index, however long the history. The rows are deri
 statements and can be made again; `coalition verify` compares them.
 """
 
-from collections.abc import Collection, Iterable, Iterator, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import date
+from functools import cache
 from operator import attrgetter
+from types import MappingProxyType
 from typing import Any, NamedTuple
 
 import sqlalchemy as sa
 from sqlmodel import Field, Session, SQLModel
 
-from app.db import TextEnum, among, table_of
+from app.db import TextEnum, among_named, table_of
+from app.prepared import Prepared
 from app.statements import StatementRelation, meaning_of
 from app.vocabulary import Component, Firmness, Kind, Relation, Voice
 
@@ -122,15 +125,45 @@ class Lines:
     components: Collection[str] = ()
     keys: Collection[LineKey] | None = None
 
+    @property
+    def shape(self) -> "Shape":
+        """Which of them narrow anything."""
+        by_key = self.keys is not None
+        return Shape(by_key or self.countries is not None, bool(self.components), by_key)
+
+    def values(self) -> dict[str, list[str]]:
+        """Return the parameters of their shape's condition."""
+        found: dict[str, list[str]] = {}
+        if self.keys is not None:
+            found["keys"] = [f"{country} {component}" for country, component in self.keys]
+            found["countries"] = sorted({country for country, _ in self.keys})
+        if self.countries is not None:
+            found["countries"] = sorted(self.countries)
+        if self.components:
+            found["components"] = list(self.components)
+        return found
+
     def condition(self) -> sa.ColumnElement[bool]:
         """Return them as a condition on `Line`."""
-        wanted: list[sa.ColumnElement[bool]] = []
-        if self.countries is not None:
-            wanted.append(_line.country_code.in_(self.countries))
-        if self.components:
-            wanted.append(_line.component.in_(self.components))
-        if self.keys is not None:
-            wanted.append(sa.tuple_(_line.country_code, _line.component).in_(self.keys))
+        return self.shape.condition(self.values())
+
+
+class Shape(NamedTuple):
+    """By what lines are asked for: queries differ by that, and are else the same."""
+
+    countries: bool
+    components: bool
+    keys: bool
+
+    def condition(self, values: Mapping[str, Sequence[str]] = MappingProxyType({})) -> sa.ColumnElement[bool]:
+        """Return the condition on `Line`; its parameters are those of `Lines.values`."""
+        columns = {
+            "countries": _line.country_code,
+            "components": _line.component,
+            "keys": _line.country_code + " " + sa.type_coerce(_line.component, sa.Text),
+        }
+        asked = (name for name, is_asked in zip(self._fields, self, strict=True) if is_asked)
+        wanted = (among_named(columns[name], name, sa.Text(), values.get(name, ())) for name in asked)
         return sa.and_(sa.true(), *wanted)
 
 
@@ -190,6 +223,8 @@ _LINE: tuple[Any, ...] = tuple(
 )
 _IN_LINE: tuple[Any, ...] = tuple(_entry[name] for name in Heard._fields[len(_LINE) :])
 _JOINED = sa.join(_entries, _lines, _line.id == _entry.line_id)
+_HEARD = sa.select(*_LINE, *_IN_LINE).select_from(_JOINED)
+_FIRST, _LAST = (sa.bindparam(name, type_=sa.BigInteger) for name in ("first", "last"))
 
 
 def _recorded(entry: Any, first: Any, last: Any) -> sa.ColumnElement[bool]:
@@ -208,24 +243,32 @@ def entries(
 
     `until` narrows it to statements effective by that day. In no particular order.
     """
-    query = (
-        sa.select(*_LINE, *_IN_LINE).select_from(_JOINED).where(_recorded(_entry, *seqs), lines.condition())
-    )
-    if until is not None:
-        query = query.where(_entry.effective_on <= until)
-    return [Heard._make(row) for row in session.execute(query)]
+    days = {} if until is None else {"until": until}
+    first, last = seqs
+    query = _live_between(lines.shape, *days)
+    return [Heard._make(row) for row in query.rows(session, first=first, last=last, **days, **lines.values())]
+
+
+@cache
+def _live_between(shape: Shape, *ends: str) -> Prepared:
+    query = _HEARD.where(_recorded(_entry, _FIRST, _LAST), shape.condition())
+    if "until" in ends:
+        query = query.where(_entry.effective_on <= sa.bindparam("until", type_=sa.Date))
+    return Prepared(query)
 
 
 def possible_entries(session: Session, seq: int, day: date, lines: Lines = EVERY) -> list[Heard]:
     """Return what was live at `seq` and may have been said by `day`, but counts only later."""
+    rows = _possible(lines.shape).rows(session, first=seq, last=seq, day=day, **lines.values())
+    return [Heard._make(row) for row in rows]
+
+
+@cache
+def _possible(shape: Shape) -> Prepared:
+    day = sa.bindparam("day", type_=sa.Date)
     effective_on, starts_on = _entry.effective_on, _entry.starts_on
     later = (starts_on < effective_on, starts_on <= day, effective_on > day)
-    query = (
-        sa.select(*_LINE, *_IN_LINE)
-        .select_from(_JOINED)
-        .where(*later, _recorded(_entry, seq, seq), lines.condition())
-    )
-    return [Heard._make(row) for row in session.execute(query)]
+    return Prepared(_HEARD.where(*later, _recorded(_entry, _FIRST, _LAST), shape.condition()))
 
 
 def tracked_countries(session: Session, seq: int) -> set[str]:
@@ -240,27 +283,38 @@ def tracked_countries(session: Session, seq: int) -> set[str]:
 
 def touched_lines(session: Session, entry: int) -> set[LineKey]:
     """Return the lines that an entry enters or leaves."""
-    query = sa.select(*_LINE[:2]).select_from(_JOINED)
     return {
-        (country, component)
-        for moment in (_entry.seq, _entry.left_seq)
-        for country, component in session.execute(query.where(moment == entry))
+        (country, component) for moving in _MOVING for country, component in moving.rows(session, entry=entry)
     }
+
+
+_MOVING = tuple(
+    Prepared(sa.select(*_LINE[:2]).select_from(_JOINED).where(moment == sa.bindparam("entry")))
+    for moment in (_entry.seq, _entry.left_seq)
+)
 
 
 def following_lines(session: Session, chains: Collection[int], seq: int) -> set[LineKey]:
     """Return the lines in which anything repeats a statement of `chains`, be it by way of another repeat."""
     found: set[LineKey] = set()
     pending, met = set(chains), set(chains)
-    following = sa.join(_JOINED, table_of(StatementRelation), _relation.seq == _entry.seq)
-    query = sa.select(*_LINE[:2], _entry.chain).select_from(following)
-    query = query.where(_relation.relation == Relation.REPEATS, _relation.seq <= seq)
     while pending:
-        rows = session.execute(query.where(among(_relation.target_chain, pending))).all()
+        rows = _REPEATING.rows(session, chains=sorted(pending), seq=seq)
         found |= {(country, component) for country, component, _ in rows}
         pending = {chain for *_, chain in rows} - met
         met |= pending
     return found
+
+
+_REPEATING = Prepared(
+    sa.select(*_LINE[:2], _entry.chain)
+    .select_from(sa.join(_JOINED, table_of(StatementRelation), _relation.seq == _entry.seq))
+    .where(
+        _relation.relation == Relation.REPEATS,
+        _relation.seq <= sa.bindparam("seq"),
+        among_named(_relation.target_chain, "chains", sa.BigInteger()),
+    )
+)
 
 
 def relations_of(session: Session, heard: Iterable[Heard], seq: int, new: Iterable[Any] = ()) -> Relations:
@@ -270,17 +324,18 @@ def relations_of(session: Session, heard: Iterable[Heard], seq: int, new: Iterab
     """
     relations = Relations({}, {})
     pending = {each.seq for each in heard if each.is_related}
-    rows: list[Any] = list(new)
+    rows = [(each.seq, each.relation, each.target_chain) for each in new]
     while pending or rows:
-        rows += _marked(session, pending)
+        rows += _MARKED.rows(session, seqs=sorted(pending)) if pending else ()
         chains: set[int] = set()
-        for row in rows:
-            relations.marked[row.seq] = (*relations.marked.get(row.seq, ()), (row.relation, row.target_chain))
-            if row.relation == Relation.REPEATS:
-                chains.add(row.target_chain)
+        for number, relation, chain in rows:
+            relations.marked[number] = (*relations.marked.get(number, ()), (relation, chain))
+            if relation == Relation.REPEATS:
+                chains.add(chain)
         missing = chains - relations.versions.keys()
         relations.versions.update(dict.fromkeys(missing, ()))
-        versions = list(_versions(session, missing, seq)) if missing else []
+        found = _VERSIONS.rows(session, chains=sorted(missing), seq=seq) if missing else ()
+        versions = [Heard._make(row) for row in found]
         for version in versions:
             if all(version.seq != each.seq for each in relations.versions[version.chain]):
                 relations.versions[version.chain] += (version,)
@@ -289,20 +344,16 @@ def relations_of(session: Session, heard: Iterable[Heard], seq: int, new: Iterab
     return relations
 
 
-def _marked(session: Session, seqs: Collection[int]) -> Iterator[Any]:
-    query = sa.select(_relation.seq, _relation.relation, _relation.target_chain)
-    ordered = query.order_by(_relation.seq, _relation.target_seq, _relation.relation)
-    yield from session.execute(ordered.where(among(_relation.seq, seqs)))
-
-
-def _versions(session: Session, chains: Collection[int], seq: int) -> Iterator[Heard]:
-    query = (
-        sa.select(*_LINE, *_IN_LINE)
-        .select_from(_JOINED)
-        .where(among(_entry.chain, chains), _entry.seq <= seq)
-        .order_by(_entry.seq, _entry.line_id)
-    )
-    return (Heard._make(row) for row in session.execute(query))
+_MARKED = Prepared(
+    sa.select(_relation.seq, sa.type_coerce(_relation.relation, sa.String), _relation.target_chain)
+    .where(among_named(_relation.seq, "seqs", sa.BigInteger()))
+    .order_by(_relation.seq, _relation.target_seq, _relation.relation)
+)
+_VERSIONS = Prepared(
+    _HEARD.where(
+        among_named(_entry.chain, "chains", sa.BigInteger()), _entry.seq <= sa.bindparam("seq")
+    ).order_by(_entry.seq, _entry.line_id)
+)
 
 
 def heard_in(
@@ -335,15 +386,20 @@ def heard_in(
     ]
 
 
-# Built once: a bulk request asks it for every row, and building costs more than asking.
-_IDS = sa.select(_line.component, _line.id).where(_line.country_code == sa.bindparam("country_code"))
+_IDS = Prepared(
+    sa.select(sa.type_coerce(_line.component, sa.String), _line.id).where(
+        _line.country_code == sa.bindparam("country_code")
+    )
+)
+_NEWEST = Prepared(sa.select(sa.func.max(_line.id)))
 
 
 def line_ids(session: Session, country: str) -> dict[str, int]:
     """Return the ids of a country's lines, by component."""
-    return dict(session.execute(_IDS, {"country_code": country}).all())
+    return dict(_IDS.rows(session, country_code=country))
 
 
 def newest_line_id(session: Session) -> int:
     """Return the id of the line that was made last; 0 if there is none."""
-    return session.scalar(sa.select(sa.func.max(_line.id))) or 0
+    newest: int = _NEWEST.rows(session)[0][0] or 0
+    return newest

@@ -1,5 +1,6 @@
 """The application: settings in, ASGI application out."""
 
+import gc
 import sys
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
@@ -14,12 +15,13 @@ from fastapi_offline import FastAPIOffline
 from app import __version__
 from app.caching import Cache
 from app.db import Database
-from app.deps import NotModified, check_query
+from app.deps import NotModified
 from app.edge import Edge
 from app.errors import MEDIA_TYPE, install_error_handlers
 from app.following import Watch
 from app.limiting import Limits
 from app.pages import WebFiles, install_fault_pages
+from app.read_route import check_query
 from app.routes import (
     changes,
     countries,
@@ -70,6 +72,11 @@ def create_app(settings: Settings | None = None) -> FastAPI:
         # A writer asks the database a dozen times and waits its turn to run after each answer; at
         # Python's five milliseconds a turn, a few busy readers would make it wait for a second.
         sys.setswitchinterval(0.0005)
+        if not gc.get_freeze_count():
+            # What is there by now stays; a long answer would have it all looked through several times.
+            gc.collect()
+            gc.freeze()
+            gc.set_threshold(5_000)
         database.listen()
         yield {"settings": settings, "watch": app.state.watch}
         database.close()

@@ -79,7 +79,7 @@ def matrix(viewer: Viewer, moment: Moment) -> Matrix:
     shown = stands.keys() | cells.keys()
     components = [each for each in Component if each in FORCE or any(key[1] == each for key in shown)]
     rows = [
-        Row(code, viewer.names[code], [_cell(cells, reports, (code, each)) for each in components])
+        Row(code, viewer.countries[code].name, [_cell(cells, reports, (code, each)) for each in components])
         for code in {key[0] for key in shown}
     ]
     return Matrix(components, sorted(rows, key=lambda row: row.name))
@@ -186,5 +186,5 @@ def line_shown(
         possible=[viewer.possible(key, seq, len(reports)).view for seq in possible],
         statements=listed(viewer.statements(spoken[::-1])),
         reports=listed(viewer.statements(reports[::-1])),
-        history=list(events(viewer, key, story.steps(key, day)))[::-1],
+        history=listed(events(viewer, key, story.steps(key, day)))[::-1],
     )

@@ -28,6 +28,11 @@ class NoQuery(BaseModel):
 
     model_config = ConfigDict(extra="forbid")
 
+    @property
+    def is_light(self) -> bool:
+        """Whether a local database answers it sooner than another thread would take it over."""
+        return False
+
 
 class KnownQuery(NoQuery):
     """At what state of our knowledge a question is asked: `known_at` or `seq`, default now."""

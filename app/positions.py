@@ -3,10 +3,9 @@
 The rules are here and pure: statements in, position out, no database and no clock.
 """
 
-from collections.abc import Iterable
-from dataclasses import dataclass, field, replace
+from collections.abc import Mapping, Sequence
 from datetime import date
-from typing import Literal, Protocol
+from typing import Any, Literal, NamedTuple, Protocol
 
 from pydantic import BaseModel
 from pydantic import Field as Described
@@ -29,8 +28,7 @@ COMPARED = (
 """The fields in which a diff compares positions (DESIGN.md 5, Diff)."""
 
 
-@dataclass(frozen=True, slots=True)
-class Held:
+class Held(NamedTuple):
     """What a line answers on a day: the run in force, and who says otherwise."""
 
     first: Heard
@@ -64,12 +62,7 @@ class Marks(Protocol):
         """Return the chains that it clarifies."""
 
 
-Said = tuple["Said | None", Heard]
-"""What a voice said, the last first: each with what it said before."""
-
-
-@dataclass(slots=True)
-class _Speaker:
+class _Speaker(NamedTuple):
     """One voice of a line, as far as it has spoken."""
 
     has_spoken: bool = False
@@ -77,71 +70,72 @@ class _Speaker:
     word: Heard | None = None
     last_affirmed_on: date = date.min
     affirmations: int = 0
-    said: Said | None = field(default=None, compare=False)
-    """Its statements so far that are neither repeats nor withdrawals."""
+    sides: tuple[Heard, ...] = ()
+    """Its own earlier statements that contest its word."""
 
-    def hear(self, stated: Heard, marks: Marks) -> None:
-        self.has_spoken = True
+    def hear(self, stated: Heard, line: Sequence[Heard], number: int, marks: Marks) -> "_Speaker":
         repeated = marks.repeated(stated) if stated.is_related else ()
         if repeated:
             # Words that take something back affirm nothing, whatever they are marked as.
             if self.first is not None and self.first.meaning in repeated and not stated.is_withdrawal:
-                self._affirm(stated)
+                return self._replace(last_affirmed_on=stated.effective_on, affirmations=self.affirmations + 1)
         elif stated.is_withdrawal:
             if self.word is not None and self.word.is_refusal == stated.is_refusal:
-                self.first = self.word = None
+                return self._replace(first=None, word=None, sides=())
         else:
-            self.said = (self.said, stated)
             same = self.first is not None and self.first.meaning == stated.meaning
             # In `other` equal words may mean different things: only a marked repeat affirms there.
-            if same and stated.component != Component.OTHER:
-                self._affirm(stated)
-            else:
-                self.first, self.affirmations = stated, 0
-                self.last_affirmed_on = stated.effective_on
-            self.word = stated
+            affirms = same and stated.component != Component.OTHER
+            return _Speaker(
+                has_spoken=True,
+                first=self.first if affirms else stated,
+                word=stated,
+                last_affirmed_on=stated.effective_on,
+                affirmations=self.affirmations + 1 if affirms else 0,
+                sides=_contradictions(stated, line, number, marks),
+            )
+        return self if self.has_spoken else self._replace(has_spoken=True)
 
-    def _affirm(self, stated: Heard) -> None:
-        self.affirmations += 1
-        self.last_affirmed_on = stated.effective_on
 
-    def contradictions(self, word: Heard, marks: Marks) -> list[Heard]:
-        """Return its own statements that contest its word (DESIGN.md 3.5)."""
-        found = []
-        said = self.said
-        while said is not None and (other := said[1]).effective_on >= word.starts_on:
-            if other.stance != word.stance and not (
-                _clarifies(word, other, marks) or _clarifies(other, word, marks)
-            ):
-                found.append(other)
-            said = said[0]
-        return found
+def _contradictions(word: Heard, line: Sequence[Heard], number: int, marks: Marks) -> tuple[Heard, ...]:
+    """Return what the same voice said before, and what contests its word (DESIGN.md 3.5)."""
+    found = []
+    while number and (other := line[(number := number - 1)]).effective_on >= word.starts_on:
+        if (
+            other.voice == word.voice
+            and other.stance != word.stance
+            and not other.is_withdrawal
+            and not (other.is_related and marks.repeated(other))
+            and not (_clarifies(word, other, marks) or _clarifies(other, word, marks))
+        ):
+            found.append(other)
+    return tuple(found)
 
 
 def _clarifies(stated: Heard, other: Heard, marks: Marks) -> bool:
     return stated.is_related and other.chain in marks.clarified(stated)
 
 
-@dataclass(slots=True)
-class LineState:
-    """A line as far as its statements have been heard; hear them in the order of `Heard.place`.
+class LineState(NamedTuple):
+    """A line as far as its statements have been heard, in the order of `Heard.place`.
 
     Two are equal where whatever is said next is answered alike, unless it contests something older.
     """
 
-    marks: Marks = field(compare=False)
-    government: _Speaker = field(default_factory=_Speaker)
-    head_of_state: _Speaker = field(default_factory=_Speaker)
+    government: _Speaker = _Speaker()
+    head_of_state: _Speaker = _Speaker()
     reports: int = 0
 
-    def hear(self, stated: Heard) -> None:
-        """Take in the next statement. Reports are counted: they never set a position."""
+    def hear(self, line: Sequence[Heard], number: int, marks: Marks) -> "LineState":
+        """Return the state after entry `number` of `line`. Reports are counted: they never set a position."""
+        stated = line[number]
         if stated.voice == Voice.GOVERNMENT:
-            self.government.hear(stated, self.marks)
-        elif stated.voice == Voice.HEAD_OF_STATE:
-            self.head_of_state.hear(stated, self.marks)
-        else:
-            self.reports += 1
+            spoken = self.government.hear(stated, line, number, marks)
+            return LineState(spoken, self.head_of_state, self.reports)
+        if stated.voice == Voice.HEAD_OF_STATE:
+            spoken = self.head_of_state.hear(stated, line, number, marks)
+            return LineState(self.government, spoken, self.reports)
+        return LineState(self.government, self.head_of_state, self.reports + 1)
 
     def held(self) -> Held | None:
         """Return the position after what was heard, or None where nobody holds any (DESIGN.md 3.3)."""
@@ -150,15 +144,15 @@ class LineState:
             lead, other = other, lead
         if lead.first is None or lead.word is None:
             return None
-        sides = lead.contradictions(lead.word, self.marks)
+        sides = lead.sides
         if other.word is not None and other.word.is_refusal != lead.word.is_refusal:
-            sides.append(other.word)
+            sides = (*sides, other.word)
         return Held(
             first=lead.first,
             word=lead.word,
             last_affirmed_on=lead.last_affirmed_on,
             affirmations=lead.affirmations,
-            sides=tuple(sorted(sides, key=by_place)),
+            sides=tuple(sorted(sides, key=by_place)) if sides else (),
         )
 
     def offers(self, voice: str) -> set[str]:
@@ -168,16 +162,12 @@ class LineState:
         standing = {"position": held and held.word, "word": speaker.word}
         return {name for name, word in standing.items() if word and not word.is_refusal}
 
-    def copy(self, marks: Marks) -> "LineState":
-        """Return the same, to go on from under other marks."""
-        return LineState(marks, replace(self.government), replace(self.head_of_state), self.reports)
 
-
-def line_state(line: Iterable[Heard], marks: Marks) -> LineState:
+def line_state(line: Sequence[Heard], marks: Marks) -> LineState:
     """Return a line as it stands when all of `line`, in the order of `Heard.place`, is heard."""
-    state = LineState(marks)
-    for stated in line:
-        state.hear(stated)
+    state = LineState()
+    for number in range(len(line)):
+        state = state.hear(line, number, marks)
     return state
 
 
@@ -212,17 +202,12 @@ class PositionView(BaseModel):
     source: SourceBrief
 
 
-def compared(view: PositionView) -> dict[str, object]:
-    """Return the values of `COMPARED`, in a form in which equal means the same."""
-    quantity = view.quantity and (view.quantity.min, view.quantity.max, view.quantity.unit)
-    values = (
-        view.kind,
-        view.firmness,
-        types_of([each.model_dump() for each in view.conditions]),
-        types_of([each.model_dump() for each in view.caveats]),
-        view.location,
-        None if quantity == (None, None, None) else quantity,
-        view.voice,
-        view.contested,
-    )
-    return dict(zip(COMPARED, values, strict=True))
+def compared(told: Mapping[str, Any]) -> dict[str, object]:
+    """Return the values of `COMPARED` of a position as JSON says it, so that equal means the same."""
+    quantity = told["quantity"] or {}
+    parts = tuple(quantity.get(part) for part in ("min", "max", "unit"))
+    return {name: told[name] for name in COMPARED} | {
+        "conditions": types_of(told["conditions"]),
+        "caveats": types_of(told["caveats"]),
+        "quantity": None if parts == (None, None, None) else parts,
+    }

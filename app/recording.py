@@ -11,14 +11,15 @@ from typing import Annotated
 from pydantic import BaseModel, ConfigDict, Field
 from sqlmodel import Session, col
 
-from app.appending import Values, append, next_instant
-from app.as_of import PositionFilter, Viewer
+from app.appending import Appending, Values, next_instant
+from app.as_of import Viewer
 from app.changes import ChangeView, Head, Writer, get_change, head_of, stated_by
-from app.diff import DiffEntry, Mode, diff_knowledge
+from app.diff import DiffEntry, diff_stands
 from app.drafts import corrected, draft_of, refuse_duplicate, source_faults
 from app.errors import Forbidden, NotLive, invalid, refused
 from app.fields import Text
 from app.intake import Intake, intake
+from app.items import listed
 from app.lines import Lines, touched_lines
 from app.positions import PositionView
 from app.sources import NewSource, Source, SourceBrief, find_source
@@ -77,10 +78,8 @@ def state(session: Session, viewer: Viewer, writer: Writer, new: NewPosition) ->
     Raises `Invalid` naming every fault, or `Duplicate` when the same is live in the record.
     """
     taken = intake(session)
-    before = taken.head
-    add_statement(taken, next_instant(before), writer, new)
-    taken.derive()
-    return _answer(session, viewer, before, taken.head)
+    add_statement(taken, next_instant(taken.head), writer, new)
+    return _answer(taken.entering, session, viewer, Action.STATE)
 
 
 def add_statement(taken: Intake, recorded_at: datetime, writer: Writer, new: NewPosition) -> None:
@@ -107,8 +106,7 @@ def correct(session: Session, viewer: Viewer, writer: Writer, entry: int, correc
     draft = draft_of(taken, recorded_at, writer, body, left)
     change = _change(Action.CORRECT, writer, recorded_at, correction.reason, left)
     taken.append(change, draft)
-    taken.derive()
-    return _answer(session, viewer, head, taken.head)
+    return _answer(taken.entering, session, viewer, Action.CORRECT)
 
 
 def retract(session: Session, viewer: Viewer, writer: Writer, entry: int, retraction: Retraction) -> Recorded:
@@ -119,8 +117,9 @@ def retract(session: Session, viewer: Viewer, writer: Writer, entry: int, retrac
     head = head_of(session)
     left = _live_entry(session, head, writer, entry)
     change = _change(Action.RETRACT, writer, next_instant(head), retraction.reason, left)
-    after = append(session, head, change, None)
-    return _answer(session, viewer, head, after)
+    entering = Appending(session, head)
+    entering.append(change, None)
+    return _answer(entering, session, viewer, Action.RETRACT)
 
 
 @dataclass(frozen=True, slots=True)
@@ -229,14 +228,18 @@ def _live_entry(session: Session, head: Head, writer: Writer, entry: int) -> Sta
     return stated_by(session, head.seq, None, col(Statement.seq) == entry)[0]
 
 
-def _answer(session: Session, viewer: Viewer, before: Head, after: Head) -> Recorded:
-    assert after.recorded_at is not None
-    span, today = (before.seq, after.seq), after.recorded_at.date()
-    touched = touched_lines(session, after.seq)
-    stands = stands_on(session, after.seq, today, Lines(keys=touched)) if touched else {}
-    positions = (viewer.position(key, today, stand) for key, stand in stands.items())
+def _answer(entering: Appending, session: Session, viewer: Viewer, action: Action) -> Recorded:
+    """Put in the database what is entering, one entry, and return what the write answers."""
+    entering.derive()
+    seq, recorded_at = entering.head.seq, entering.head.recorded_at
+    assert recorded_at is not None
+    today, touched = recorded_at.date(), touched_lines(session, seq)
+    lines = Lines(keys=touched | entering.moved)
+    before, after = (stands_on(session, known, today, lines) for known in (seq - 1, seq))
+    viewer.load_shown([*before.values(), *after.values()])
+    positions = (viewer.position(key, today, stand) for key, stand in after.items() if key in touched)
     return Recorded(
-        change=get_change(session, after.seq, after.seq),
+        change=get_change(session, seq, seq),
         positions=[item.view for item in positions if item is not None],
-        diff=diff_knowledge(viewer, span, today, Mode.NET, PositionFilter()),
+        diff=listed(diff_stands(viewer, before, after, seq, action, today)),
     )

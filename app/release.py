@@ -17,11 +17,11 @@ from pydantic import BaseModel
 from sqlmodel import Session
 
 from app.as_of import Moment, PositionFilter, Viewer, positions_as_of
-from app.changes import Head, LedgerFilter, changes_after, source_view, supported_by
-from app.countries import country_names, every_country
-from app.export import TABLES, csv_lines, datapackage, history_rows, ndjson_lines
+from app.changes import ChangeView, Head, LedgerFilter, SourceView, changes_after, source_views
+from app.countries import every_country
+from app.export import TABLES, HistoryRow, csv_lines, datapackage, history_rows, ndjson_lines
 from app.fields import instant_text
-from app.items import listed
+from app.items import Item
 from app.lines import Lines, tracked_countries
 from app.sources import newest_source_id, sources_up_to
 from app.standings import stands_of
@@ -107,30 +107,35 @@ def _files(session: Session, folder: Path, head: Head, day: date) -> Iterator[tu
     yield CHECKSUMS, [f"{digest_of(folder / name)}  {name}\n" for name in written]
 
 
-def table_rows(session: Session, table: str, head: Head, day: date) -> Iterable[BaseModel]:
+def table_rows(session: Session, table: str, head: Head, day: date) -> Iterable[BaseModel | Item[Any]]:
     """Return the rows of one of `TABLES` as `/v1/export` gives them for that day and that seq."""
     if table == "changes":
         return _ledger(session, head.seq)
     if table == "sources":
-        found = sources_up_to(session, int(newest_source_id(session, head.seq)))
-        supported = supported_by(session, head.seq, None)
-        return [source_view(source, supported.get(source.id, [])) for source in found]
-    viewer = Viewer(session, country_names(session), STALE_AFTER)
+        return _sources(session, head.seq)
+    viewer = Viewer(session, every_country(session), STALE_AFTER)
     if table == "history":
         return _history(viewer, head, day)
-    return listed(positions_as_of(viewer, Moment(day, head), PositionFilter()))
+    return positions_as_of(viewer, Moment(day, head), PositionFilter())
 
 
-def _history(viewer: Viewer, head: Head, day: date) -> Iterator[BaseModel]:
+def _history(viewer: Viewer, head: Head, day: date) -> Iterator[Item[HistoryRow]]:
     for code in sorted(tracked_countries(viewer.session, head.seq)):
         stands = stands_of(viewer.session, head.seq, Lines({code}), until=day)
         yield from history_rows(stands, viewer, day, PositionFilter())
 
 
-def _ledger(session: Session, seq: int) -> Iterator[BaseModel]:
+def _ledger(session: Session, seq: int) -> Iterator[Item[ChangeView]]:
     for after in range(0, seq, STRETCH):
         for _, item in changes_after(session, after, seq, STRETCH, LedgerFilter()):
-            yield item.view
+            yield item
+
+
+def _sources(session: Session, seq: int) -> Iterator[SourceView]:
+    newest, after = int(newest_source_id(session, seq)), 0
+    while found := source_views(session, sources_up_to(session, newest, after, STRETCH), seq):
+        yield from found
+        after = found[-1].id or newest
 
 
 def digest_of(path: Path) -> str:

@@ -3,13 +3,15 @@
 import hashlib
 import re
 from datetime import datetime, timedelta
+from typing import Any
 
 import sqlalchemy as sa
 from fastapi import Request
-from sqlmodel import Field, Session, SQLModel, col
+from sqlmodel import Field, Session, SQLModel
 
-from app.db import UTCDateTime, utc_now
+from app.db import UTCDateTime, table_of, utc_now
 from app.errors import TrackerError, refused
+from app.prepared import Prepared
 
 KEPT_FOR = timedelta(hours=72)
 """How long answers are kept; at least 48 hours are promised."""
@@ -40,6 +42,17 @@ class KeptAnswer(SQLModel, table=True):
     kept_at: datetime = Field(sa_type=UTCDateTime, index=True)
 
 
+_kept = table_of(KeptAnswer)
+_KEPT = Prepared(
+    sa.select(_kept).where(
+        _kept.c.api_key_id == sa.bindparam("api_key_id"),
+        _kept.c.idempotency_key == sa.bindparam("idempotency_key"),
+    )
+)
+_LET_GO = sa.delete(_kept).where(_kept.c.kept_at < sa.bindparam("since"))
+_KEEP = sa.insert(_kept)
+
+
 def idempotency_key(request: Request) -> str | None:
     """Return the request's key, or None; raise `Invalid` for one that cannot be kept."""
     keys = request.headers.getlist("idempotency-key")
@@ -55,12 +68,12 @@ def request_digest(request: Request, body: bytes) -> str:
     return hashlib.sha256(head.encode() + body).hexdigest()
 
 
-def find_answer(session: Session, api_key_id: str, key: str, digest: str) -> KeptAnswer | None:
-    """Return what this key's request answered before, or None.
+def find_answer(session: Session, api_key_id: str, key: str, digest: str) -> Any:
+    """Return what this key's request answered before, with the columns of `KeptAnswer`, or None.
 
     Raises `KeyReused` when the request was another one.
     """
-    kept = session.get(KeptAnswer, (api_key_id, key))
+    kept = next(iter(_KEPT.named(session, api_key_id=api_key_id, idempotency_key=key)), None)
     if kept is None or utc_now() - kept.kept_at > KEPT_FOR:
         return None
     if kept.request_digest != digest:
@@ -70,6 +83,5 @@ def find_answer(session: Session, api_key_id: str, key: str, digest: str) -> Kep
 
 def keep_answer(session: Session, answer: KeptAnswer) -> None:
     """Keep an answer, and let go of those that are old enough."""
-    session.execute(sa.delete(KeptAnswer).where(col(KeptAnswer.kept_at) < utc_now() - KEPT_FOR))
-    session.add(answer)
-    session.flush()
+    session.execute(_LET_GO, {"since": utc_now() - KEPT_FOR})
+    session.execute(_KEEP, answer.model_dump())

@@ -9,9 +9,10 @@ from pydantic import BaseModel, ConfigDict
 from pydantic import Field as Described
 from sqlmodel import Field, Session, SQLModel, col, select
 
-from app.db import TextEnum, UTCDateTime
+from app.db import TextEnum, UTCDateTime, table_of
 from app.errors import NotFound
 from app.fields import EdtfText, Line, Text, Url, canonical_url
+from app.prepared import Prepared
 from app.vocabulary import Reliability
 
 
@@ -77,28 +78,25 @@ class SourceBrief(BaseModel):
     published_on: str | None = Described(description="EDTF, as given.")
 
 
-# Built once: a bulk request asks it for every row, and building costs more than asking.
-_BY_URL = (
-    sa.select(Source)
-    .where(col(Source.canonical_url) == sa.bindparam("canonical_url"))
-    .order_by(col(Source.id).desc())
-    .limit(1)
-)
+_sources = table_of(Source)
+_NEWEST = sa.select(_sources).order_by(_sources.c.id.desc()).limit(1)
+_BY_URL = Prepared(_NEWEST.where(_sources.c.canonical_url == sa.bindparam("canonical_url")))
 
 
-def find_source(session: Session, new: NewSource) -> Source | None:
-    """Return the newest source that `new` means: by canonical URL, else by what it is called."""
+def find_source(session: Session, new: NewSource) -> Any:
+    """Return the newest source that `new` means, or None: by canonical URL, else by what it is called.
+
+    It comes with the columns of `Source`.
+    """
     if new.url is not None:
-        return session.scalars(_BY_URL, {"canonical_url": canonical_url(new.url)}).first()
-    query = select(Source).order_by(col(Source.id).desc())
-    return session.exec(
-        query.where(
-            col(Source.canonical_url).is_(None),
-            Source.title == new.title,
-            col(Source.publisher).is_not_distinct_from(new.publisher),
-            col(Source.published_on).is_not_distinct_from(new.published_on),
-        )
-    ).first()
+        return next(iter(_BY_URL.named(session, canonical_url=canonical_url(new.url))), None)
+    query = _NEWEST.where(
+        _sources.c.canonical_url.is_(None),
+        _sources.c.title == new.title,
+        _sources.c.publisher.is_not_distinct_from(new.publisher),
+        _sources.c.published_on.is_not_distinct_from(new.published_on),
+    )
+    return session.execute(query).first()
 
 
 def newest_source_id(session: Session, seq: int | None) -> str:
@@ -112,9 +110,17 @@ def newest_source_id(session: Session, seq: int | None) -> str:
     return str(session.exec(query).one() or 0)
 
 
-def sources_up_to(session: Session, newest: int) -> Sequence[Source]:
-    """Return the sources up to the id `newest`, by id."""
-    return session.exec(select(Source).where(col(Source.id) <= newest).order_by(col(Source.id))).all()
+def sources_up_to(
+    session: Session, newest: int, after: int = 0, limit: int | None = None
+) -> Sequence[Source]:
+    """Return the sources above the id `after` and up to the id `newest`, at most `limit`, by id."""
+    query = select(Source).where(col(Source.id) > after, col(Source.id) <= newest)
+    return session.exec(query.order_by(col(Source.id)).limit(limit)).all()
+
+
+def count_sources(session: Session, newest: int) -> int:
+    """Return how many sources there are up to the id `newest`."""
+    return session.exec(select(sa.func.count()).select_from(Source).where(col(Source.id) <= newest)).one()
 
 
 def get_source(session: Session, source_id: int, newest: int) -> Source:

@@ -5,11 +5,9 @@ They follow from the statements by `positions`: made when an entry is recorded, 
 one seek in an index, however long the history.
 """
 
-from bisect import bisect_left, insort
-from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from datetime import date
-from itertools import groupby, islice
-from operator import attrgetter
+from functools import cache
+from operator import itemgetter
 from typing import Any, NamedTuple
 
 import sqlalchemy as sa
@@ -18,19 +16,13 @@ from sqlmodel import Field, Session, SQLModel
 from app.db import pairs, table_of
 from app.lines import (
     EVERY,
-    Heard,
     Line,
-    LineEntry,
     LineKey,
     Lines,
-    Relations,
-    by_place,
-    entries,
-    following_lines,
-    relations_of,
+    Shape,
 )
-from app.positions import Held, LineState
-from app.vocabulary import Voice
+from app.prepared import Prepared
+from app.statements import Pieces, StatementJSON
 
 CHANGED, AFFIRMED = "changed", "affirmed"
 """What a day is for a line on which its answer changes, or on which the same is said again."""
@@ -60,7 +52,7 @@ class Standing(SQLModel, table=True):
     step_seqs: str = Field(sa_type=sa.Text)
     """Seqs of the statements that make the step, joined by commas."""
 
-    __table_args__ = (sa.Index(None, "holds_from"), {"sqlite_with_rowid": False})
+    __table_args__ = (sa.Index(None, "holds_from", "left_seq"), {"sqlite_with_rowid": False})
 
 
 class Stand(NamedTuple):
@@ -111,276 +103,7 @@ def numbers(joined: str) -> list[int]:
     return [int(each) for each in joined.split(",")] if joined else []
 
 
-def _joined(found: Iterable[int]) -> str:
-    return ",".join(map(str, found))
-
-
-class Marks:
-    """What is known of statements' relations to others at one seq."""
-
-    def __init__(self, relations: Relations, seq: int) -> None:
-        self._relations = relations
-        self._seq = seq
-
-    def repeated(self, stated: Heard) -> tuple[str, ...]:
-        """Return the meanings that a statement repeats; none where it counts by itself."""
-        return self._relations.repeated(stated, self._seq)
-
-    def clarified(self, stated: Heard) -> frozenset[int]:
-        """Return the chains that a statement clarifies."""
-        return self._relations.clarified(stated.seq)
-
-
-class _Day(NamedTuple):
-    """A day of a line: what it comes to when all of that day is heard."""
-
-    on: date
-    state: LineState
-    held: Held | None
-    stand: Stand
-    """What holds on it: where nothing new is seen, that of an earlier day."""
-
-
-_effective_on: Callable[[Heard], date] = attrgetter("effective_on")
-_on: Callable[[_Day], date] = attrgetter("on")
-
-
-class _Log:
-    """What is live in a line, and each of its days."""
-
-    def __init__(self) -> None:
-        self.live: list[Heard] = []
-        self.days: list[_Day] = []
-
-    def restate(self, first: date, marks: Marks) -> tuple[list[Stand], list[Stand]]:
-        """Hear the line anew from the day `first` on; return what holds no more, and what does instead."""
-        kept = bisect_left(self.days, first, key=_on)
-        before = self.days[kept - 1] if kept else None
-        old = {day.stand.holds_from: day.stand for day in self.days[kept:] if day.stand.holds_from == day.on}
-        del self.days[kept:]
-        self.days += _days(self.live, bisect_left(self.live, first, key=_effective_on), before, marks)
-        new = {day.stand.holds_from: day.stand for day in self.days[kept:] if day.stand.holds_from == day.on}
-        closed = [stand for on, stand in old.items() if new.get(on) != stand]
-        opened = [stand for on, stand in new.items() if old.get(on) != stand]
-        return closed, opened
-
-
-def _days(line: list[Heard], start: int, before: _Day | None, marks: Marks) -> Iterator[_Day]:
-    """Yield the days of a line from its entry number `start` on, `before` being the day ahead of that."""
-    state = LineState(marks) if before is None else before.state.copy(marks)
-    held, stand = (None, NOTHING) if before is None else (before.held, before.stand)
-    for on, of_day in groupby(islice(line, start, None), key=_effective_on):
-        was, changing, affirming = held, list[int](), list[int]()
-        for stated in of_day:
-            state.hear(stated)
-            if stated.voice == Voice.REPORT:
-                continue
-            earlier, held = held, state.held()
-            if _differs(earlier, held):
-                changing.append(stated.seq)
-            # It may do both: what contests the run before and after need not be the same.
-            if earlier and held and held.affirmations > earlier.affirmations:
-                affirming.append(stated.seq)
-        step, seqs = None, ""
-        if _differs(was, held):
-            step, seqs = CHANGED, _joined(changing)
-        elif was and held and held.affirmations > was.affirmations and was.since == held.since:
-            step, seqs = AFFIRMED, _joined(affirming)
-        found = _stand(on, held, state.reports, step, seqs)
-        # Also where nothing is seen on a line's first day: from it on there are words.
-        if found.answer != stand.answer or stand is NOTHING:
-            stand = found
-        yield _Day(on, state.copy(marks), held, stand)
-
-
-def _differs(before: Held | None, after: Held | None) -> bool:
-    return before is not after if before is None else before.differs(after)
-
-
-def _stand(on: date, held: Held | None, reports: int, step: str | None, seqs: str) -> Stand:
-    if held is None:
-        return Stand(on, None, None, None, 0, "", reports, None, step, seqs)
-    first = held.first
-    return Stand(
-        on,
-        first.seq,
-        held.since,
-        held.last_affirmed_on,
-        held.affirmations,
-        _joined(side.seq for side in held.sides),
-        reports,
-        f"{first.stance} {first.voice} {first.meaning}",
-        step,
-        seqs,
-    )
-
-
-class Moved(NamedTuple):
-    """What an entry changes in a line: stands that hold no more, and those that do instead."""
-
-    key: LineKey
-    closed: list[Stand]
-    opened: list[Stand]
-
-
-class Replay:
-    """Lines of the record, entry by entry: what each changes in what they answer."""
-
-    def __init__(self, heard: Iterable[Heard], relations: Relations, seq: int) -> None:
-        """Begin with what is known at `seq`; `heard` is all that was live then or later, of whole lines."""
-        self._relations = relations
-        self._logs: dict[LineKey, _Log] = {}
-        self._entering: dict[int, list[Heard]] = {}
-        self._leaving: dict[int, list[Heard]] = {}
-        self._following: dict[int, list[Heard]] = {}
-        self._versions: dict[int, set[int]] = {}
-        for each in heard:
-            log = self._logs.setdefault(each.key, _Log())
-            if each.is_live(seq):
-                log.live.append(each)
-            else:
-                self._entering.setdefault(each.seq, []).append(each)
-            if each.left_seq is not None and each.left_seq > seq:
-                self._leaving.setdefault(each.left_seq, []).append(each)
-            if each.is_related:
-                for chain in relations.reached(each):
-                    self._following.setdefault(chain, []).append(each)
-        for chain in self._following:
-            for version in relations.versions.get(chain, ()):
-                for moment in (version.seq, version.left_seq):
-                    if moment is not None and moment > seq:
-                        self._versions.setdefault(moment, set()).add(chain)
-        for log in self._logs.values():
-            log.live.sort(key=by_place)
-            log.days += _days(log.live, 0, None, Marks(relations, seq))
-
-    @property
-    def keys(self) -> Collection[LineKey]:
-        """The lines."""
-        return self._logs.keys()
-
-    @property
-    def seqs(self) -> list[int]:
-        """The entries that may change anything, in order."""
-        return sorted(self._entering.keys() | self._leaving.keys() | self._versions.keys())
-
-    def advance(self, seq: int) -> list[Moved]:
-        """Move on to entry `seq`, the next of `seqs`."""
-        first: dict[LineKey, date] = {}
-        for each in self._leaving.get(seq, ()):
-            log = self._logs[each.key]
-            log.live.pop(bisect_left(log.live, each.place, key=by_place))
-            first[each.key] = min(each.effective_on, first.get(each.key, date.max))
-        for each in self._entering.get(seq, ()):
-            insort(self._logs[each.key].live, each, key=by_place)
-            first[each.key] = min(each.effective_on, first.get(each.key, date.max))
-        for chain in self._versions.get(seq, ()):
-            for each in self._following[chain]:
-                if each.is_live(seq):
-                    first[each.key] = min(each.effective_on, first.get(each.key, date.max))
-        marks = Marks(self._relations, seq)
-        moved = (Moved(key, *self._logs[key].restate(day, marks)) for key, day in sorted(first.items()))
-        return [each for each in moved if each.closed or each.opened]
-
-
-def replay(session: Session, after: int, until: int) -> Replay:
-    """Return a replay of all lines that the entries above `after` and up to `until` may change."""
-    keys, chains = _moved_lines(session, after, until)
-    if chains:
-        keys |= following_lines(session, chains, until)
-    heard = entries(session, (after, until), Lines(keys=keys))
-    return Replay(heard, relations_of(session, heard, until), after)
-
-
-def _moved_lines(session: Session, after: int, until: int) -> tuple[set[LineKey], set[int]]:
-    """Return the lines that entries between two seqs enter or leave, and the chains that go on there."""
-    found: set[LineKey] = set()
-    chains: set[int] = set()
-    for row in session.execute(_ENTERED, {"after": after, "until": until}):
-        found.add((row.country_code, row.component))
-        if row.chain <= after:
-            chains.add(row.chain)
-    for row in session.execute(_LEFT, {"after": after, "until": until}):
-        found.add((row.country_code, row.component))
-        chains.add(row.chain)
-    return found, chains
-
-
-_line, _entry, _standing = table_of(Line), table_of(LineEntry), table_of(Standing)
-
-
-def _moving(moment: Any) -> Any:
-    after, until = sa.bindparam("after", type_=sa.BigInteger), sa.bindparam("until", type_=sa.BigInteger)
-    component = sa.type_coerce(_line.c.component, sa.String).label("component")
-    return (
-        sa.select(_line.c.country_code, component, _entry.c.chain)
-        .select_from(sa.join(_entry, _line, _line.c.id == _entry.c.line_id))
-        .where(moment > after, moment <= until)
-    )
-
-
-_ENTERED, _LEFT = _moving(_entry.c.seq), _moving(_entry.c.left_seq)
-_CLOSE = (
-    sa.update(_standing)
-    .where(
-        _standing.c.line_id == sa.bindparam("line"),
-        _standing.c.holds_from == sa.bindparam("day"),
-        _standing.c.left_seq.is_(None),
-    )
-    .values(left_seq=sa.bindparam("closed_by"))
-)
-
-
-class Derived(NamedTuple):
-    """Rows that follow from entries: those that hold no more, and new ones."""
-
-    closed: list[dict[str, Any]]
-    opened: list[dict[str, Any]]
-
-
-def derived(found: Replay, ids: Mapping[LineKey, int]) -> Derived:
-    """Play a replay to its end, and return what follows for `Standing`; `ids` are those of its lines."""
-    closed: list[dict[str, Any]] = []
-    opened: list[dict[str, Any]] = []
-    live: dict[tuple[int, date], dict[str, Any]] = {}
-    for seq in found.seqs:
-        for key, gone, new in found.advance(seq):
-            line_id = ids[key]
-            for stand in gone:
-                row = live.pop((line_id, stand.holds_from), None)
-                if row is None:
-                    closed.append({"line": line_id, "day": stand.holds_from, "closed_by": seq})
-                else:
-                    row["left_seq"] = seq
-            for stand in new:
-                row = {"line_id": line_id, "seq": seq, "left_seq": None, **stand._asdict()}
-                live[line_id, stand.holds_from] = row
-                opened.append(row)
-    return Derived(closed, opened)
-
-
-def record_standings(session: Session, after: int, until: int) -> None:
-    """Record what follows from the entries above `after` and up to `until`, under the write lock."""
-    found = replay(session, after, until)
-    countries = {country for country, _ in found.keys}
-    insert(session, derived(found, ids_of(session, countries)))
-
-
-def ids_of(session: Session, countries: Collection[str]) -> dict[LineKey, int]:
-    """Return the ids of the lines of some countries."""
-    component = sa.type_coerce(_line.c.component, sa.String)
-    query = sa.select(_line.c.country_code, component, _line.c.id).where(_line.c.country_code.in_(countries))
-    return {(country, found): line_id for country, found, line_id in session.execute(query)}
-
-
-def insert(session: Session, rows: Derived) -> None:
-    """Put what follows into the database."""
-    if rows.closed:
-        session.execute(_CLOSE, rows.closed)
-    if rows.opened:
-        session.execute(_standing.insert(), rows.opened)
-
-
+_line, _standing = table_of(Line), table_of(Standing)
 _COLUMNS: tuple[Any, ...] = tuple(_standing.c[name] for name in Stand._fields)
 _KEY = (_line.c.country_code, sa.type_coerce(_line.c.component, sa.String).label("component"))
 _SEQ, _DAY = sa.bindparam("seq", type_=sa.BigInteger), sa.bindparam("day", type_=sa.Date)
@@ -402,16 +125,17 @@ def _last(line_id: Any, seq: Any) -> Any:
     )
 
 
-def _with_last(session: Session, source: Any, line_id: Any, seq: Any) -> tuple[Any, list[Any]]:
+def _with_last(dialect: str, source: Any, line_id: Any, seq: Any) -> tuple[Any, list[Any]]:
     """Return `source` joined with what holds in its lines, and the columns of `Stand`."""
     last = _last(line_id, seq)
-    if session.get_bind().dialect.name == "postgresql":
+    if dialect == "postgresql":
         found = last.lateral()
         return sa.outerjoin(source, found, sa.true()), [found.c[name] for name in Stand._fields]
     place = last.with_only_columns(last.selected_columns.holds_from, last.selected_columns.seq)
     at = sa.and_(
         _standing.c.line_id == line_id,
-        sa.tuple_(_standing.c.holds_from, _standing.c.seq) == place.scalar_subquery(),
+        # Not the seq itself, or SQLite might seek by an index on that, and then once more by the key.
+        sa.tuple_(_standing.c.holds_from, _standing.c.seq + 0) == place.scalar_subquery(),
     )
     # Not a plain join, or SQLite might go from the standings to their lines.
     return sa.outerjoin(source, _standing, at), list(_COLUMNS)
@@ -422,11 +146,43 @@ def stands_on(session: Session, seq: int, day: date, lines: Lines = EVERY) -> di
 
     A line is left out where nothing was said in it by then.
     """
-    source, columns = _with_last(session, _line, _line.c.id, _SEQ)
-    query = sa.select(*_KEY, *columns).select_from(source).where(lines.condition())
-    rows = session.execute(query, {"seq": seq, "day": day})
+    rows = _on_a_day(lines.shape).rows(session, seq=seq, day=day, **lines.values())
     found = {(row[0], row[1]): Stand._make(row[2:]) for row in rows if row[2] is not None}
     return dict(sorted(found.items()))
+
+
+def shown_on(
+    session: Session, seq: int, day: date, lines: Lines
+) -> tuple[dict[LineKey, Stand], dict[int, tuple[str, Pieces]]]:
+    """Return the same, and by the seq of what is shown in each line its country and its JSON."""
+    rows = _on_a_day(lines.shape, with_json=True).rows(session, seq=seq, day=day, **lines.values())
+    stands: dict[LineKey, Stand] = {}
+    shown: dict[int, tuple[str, Pieces]] = {}
+    for row in sorted(rows, key=_by_line):
+        stand = Stand._make(row[2:_END])
+        if stand.holds_from is not None:
+            stands[row[0], row[1]] = stand
+        if stand.shown_seq is not None:
+            shown[stand.shown_seq] = row[0], Pieces._make(row[_END:])
+    return stands, shown
+
+
+_END = 2 + len(Stand._fields)
+_by_line = itemgetter(0, 1)
+_json = table_of(StatementJSON)
+
+
+@cache
+def _on_a_day(shape: Shape, *, with_json: bool = False) -> Prepared:
+    def build(dialect: str) -> Any:
+        source, columns = _with_last(dialect, _line, _line.c.id, _SEQ)
+        if with_json:
+            shown_seq = columns[Stand._fields.index("shown_seq")]
+            source = sa.outerjoin(source, _json, _json.c.seq == shown_seq)
+            columns += [_json.c[name] for name in Pieces._fields]
+        return sa.select(*_KEY, *columns).select_from(source).where(shape.condition())
+
+    return Prepared(build)
 
 
 def stands_of(
@@ -438,20 +194,26 @@ def stands_of(
     until: date | None = None,
 ) -> dict[LineKey, list[Stand]]:
     """Return all that `lines` answer from days later than `after` and up to `until` on, in order."""
-    query = sa.select(*_KEY, *_COLUMNS).select_from(
-        sa.join(_standing, _line, _line.c.id == _standing.c.line_id)
-    )
-    query = query.where(_is_live(_standing, _SEQ), lines.condition())
-    if after is not None:
-        query = query.where(_standing.c.holds_from > after)
-    if until is not None:
-        query = query.where(_standing.c.holds_from <= until)
+    days = {name: day for name, day in (("after", after), ("until", until)) if day is not None}
     found: dict[LineKey, list[Stand]] = {}
-    for row in session.execute(query, {"seq": seq}):
+    for row in _over_days(lines.shape, *days).rows(session, seq=seq, **days, **lines.values()):
         found.setdefault((row[0], row[1]), []).append(Stand._make(row[2:]))
     for stands in found.values():
         stands.sort()
     return dict(sorted(found.items()))
+
+
+@cache
+def _over_days(shape: Shape, *ends: str) -> Prepared:
+    query = sa.select(*_KEY, *_COLUMNS).select_from(
+        sa.join(_standing, _line, _line.c.id == _standing.c.line_id)
+    )
+    query = query.where(_is_live(_standing, _SEQ), shape.condition())
+    if "after" in ends:
+        query = query.where(_standing.c.holds_from > sa.bindparam("after", type_=sa.Date))
+    if "until" in ends:
+        query = query.where(_standing.c.holds_from <= sa.bindparam("until", type_=sa.Date))
+    return Prepared(query)
 
 
 def moves_between(
@@ -479,7 +241,7 @@ def moves_between(
         return {}
     asked = pairs(session, moved)
     with_line = sa.join(asked, _line, _line.c.id == asked.c.first)
-    source, columns = _with_last(session, with_line, asked.c.first, asked.c.second)
+    source, columns = _with_last(session.get_bind().dialect.name, with_line, asked.c.first, asked.c.second)
     query = sa.select(*_KEY, asked.c.second, *columns).select_from(source)
     found: dict[LineKey, dict[int, Stand]] = {}
     for row in session.execute(query, {"day": day}):

@@ -4,6 +4,7 @@ Rows are never changed, database triggers see to it; a correction is a new state
 """
 
 import hashlib
+import json
 from collections.abc import Iterable
 from dataclasses import dataclass
 from datetime import date
@@ -17,7 +18,7 @@ from pydantic import BaseModel, ConfigDict
 from pydantic import Field as Described
 from sqlmodel import Field, SQLModel
 
-from app.db import JSONText, TextEnum, canonical_json
+from app.db import JSONText, RowNumber, TextEnum, canonical_json
 from app.fields import MAX_SEQ, EdtfText, Text, Whole
 from app.fields import Line as OneLine
 from app.sources import NewSource, SourceBrief
@@ -163,24 +164,26 @@ class Pieces(NamedTuple):
         """Return the JSON of the statement, as of `StatementView`."""
         return f'{{"seq":{"null" if seq is None else seq},"country":"{country}",{",".join(self)}}}'
 
+    def told(self) -> dict[str, Any]:
+        """Return what is said in it, from `kind` to `quote`."""
+        told: dict[str, Any] = json.loads(f"{{{self.words},{self.content}}}")
+        return told
+
     @property
     def is_conditional(self) -> bool:
         """Whether there are conditions."""
         return not self.content.startswith('"conditions":[],')
 
 
-_CUTS = ("kind", "conditions", "stated_on", "stated_earliest_on", "source", None)
-_names = tuple(StatementView.model_fields)
-_PARTS = tuple(
-    set(_names[_names.index(first) : None if end is None else _names.index(end)])
-    for first, end in pairwise(_CUTS)
-    if first is not None
-)
+_CUTS = tuple(f',"{name}":' for name in ("kind", "conditions", "stated_on", "stated_earliest_on", "source"))
 
 
 def pieces_of(view: StatementView) -> Pieces:
     """Return the JSON of a statement in pieces."""
-    return Pieces(*(view.model_dump_json(include=part, warnings=False)[1:-1] for part in _PARTS))
+    json = view.model_dump_json(warnings=False)
+    # Within a text the quotation marks would be escaped, and no object ahead of a cut has such a name.
+    places = [json.index(cut) for cut in _CUTS]
+    return Pieces(*(json[first + 1 : end] for first, end in pairwise([*places, len(json) - 1])))
 
 
 class StatementJSON(SQLModel, table=True):
@@ -188,7 +191,7 @@ class StatementJSON(SQLModel, table=True):
 
     __tablename__ = "statement_json"
 
-    seq: int = Field(sa_type=sa.BigInteger, primary_key=True, foreign_key="statement.seq")
+    seq: int = Field(sa_type=RowNumber, primary_key=True, foreign_key="statement.seq")
     words: str = Field(sa_type=sa.Text)
     content: str = Field(sa_type=sa.Text)
     dates: str = Field(sa_type=sa.Text)

@@ -13,7 +13,6 @@ from pydantic import BaseModel, Field
 
 from app.as_of import PositionFilter, Viewer
 from app.lines import LineKey
-from app.positions import PositionView
 from app.standings import Stand
 from app.vocabulary import Component, Firmness, Kind
 
@@ -92,27 +91,18 @@ class _Counted(NamedTuple):
     contested: bool
 
 
-def count_positions(positions: Iterable[PositionView]) -> list[Count]:
-    """Return how many of `positions` hold what, sorted by component, kind, firmness."""
-    tally = _Tally(Counter())
-    for view in positions:
-        counted = _Counted(view.component, view.kind, view.firmness, view.conditional, view.contested)
-        tally.add(counted, is_stale=view.stale)
-    return tally.result()
-
-
 def none_recorded(
-    tracked: Collection[str], positions: Iterable[PositionView], wanted: PositionFilter
+    tracked: Collection[str], stands: Mapping[LineKey, Stand], wanted: PositionFilter
 ) -> dict[Component, int]:
     """Return, by component, how many tracked countries hold no position at all.
 
-    Of the filters only those on countries narrow the tracked ones. `positions` are all that those
-    countries hold.
+    Of the filters only those on countries narrow the tracked ones. `stands` are what the lines of
+    those countries answer.
     """
     countries = set(tracked)
     if wanted.countries is not None:
         countries &= wanted.countries
-    holding = Counter(view.component for view in positions)
+    holding = Counter(component for (_, component), stand in stands.items() if stand.shown_seq is not None)
     return {component: len(countries) - holding[component] for component in Component}
 
 

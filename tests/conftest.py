@@ -7,8 +7,9 @@ database, empty but for the countries; `clock` sets the time.
 import os
 import secrets
 import shutil
+import time
 import warnings
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from functools import cache
@@ -26,11 +27,14 @@ from sqlalchemy.engine import URL, Engine
 from sqlmodel import Session
 
 import app.db
+from app import prepared
 from app.auth import create_key
 from app.db import Database
 from app.main import create_app
+from app.metrics import CACHE_LOOKUPS
 from app.settings import Settings
 from app.vocabulary import Scope
+from tests.make import Asked
 
 RECORD = (
     "standing, statement_json, line_entry, line, statement_relation, statement, change, source, api_key, "
@@ -199,6 +203,21 @@ def client(tracker: FastAPI, key: str | None = None) -> TestClient:
     return TestClient(tracker, headers=headers, raise_server_exceptions=False)
 
 
+def looked_up(result: str) -> float:
+    """Return how many look-ups had this result so far."""
+    found: float = CACHE_LOOKUPS.labels("answers", result)._value.get()
+    return found
+
+
+def wait_until_sure(app: FastAPI) -> None:
+    """Return once the application knows the record's state."""
+    database: Database = app.state.database
+    deadline = time.monotonic() + 30
+    while database.state() is None:
+        assert time.monotonic() < deadline, "the state of the record never became known"
+        time.sleep(0.01)
+
+
 @pytest.fixture
 def anyone(tracker: FastAPI) -> TestClient:
     """Somebody without a key."""
@@ -225,14 +244,20 @@ def curator(tracker: FastAPI) -> TestClient:
 
 
 @pytest.fixture
-def queries(database: Database) -> Iterator[list[str]]:
-    """The SQL statements that run from now on."""
-    seen: list[str] = []
+def asked(database: Database, monkeypatch: pytest.MonkeyPatch) -> Iterator[Asked]:
+    """The SQL statements that run from now on, each with its parameters."""
+    seen: Asked = []
+    run = prepared.run
 
-    def note(_: object, __: object, statement: str, *___: object) -> None:
-        seen.append(statement)
+    def note(_: object, __: object, statement: str, parameters: Any, *___: object) -> None:
+        seen.append((statement, parameters))
+
+    def noting(connection: sa.Connection, statement: str, parameters: Any) -> Sequence[Any]:
+        seen.append((statement, parameters))
+        return run(connection, statement, parameters)
 
     event.listen(database.engine, "before_cursor_execute", note)
+    monkeypatch.setattr(prepared, "run", noting)
     yield seen
     event.remove(database.engine, "before_cursor_execute", note)
 

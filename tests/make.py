@@ -5,6 +5,9 @@ from typing import Any
 from httpx2 import Response
 from starlette.testclient import TestClient
 
+Asked = list[tuple[str, Any]]
+"""SQL statements, each with its parameters."""
+
 SOURCE = {
     "url": "https://example.org/a",
     "title": "After the summit",

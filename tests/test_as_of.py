@@ -2,6 +2,8 @@ from typing import Any
 
 from starlette.testclient import TestClient
 
+from app.as_of import viewer
+from app.db import Database
 from tests import make
 from tests.conftest import Clock
 
@@ -323,6 +325,14 @@ def test_reports_stand_beside_a_position_and_set_none(contributor: TestClient) -
         1,
         gone,
     ]
+
+
+def test_what_is_shown_is_read_where_it_was_not_yet(contributor: TestClient, database: Database) -> None:
+    make.state(contributor, summary="It plans troops.")
+
+    with database.reading() as session:
+        assert viewer(session, 180).statement(1).view.summary == "It plans troops."
+        assert viewer(session, 180).pieces(1).told()["summary"] == "It plans troops."
 
 
 def test_nothing_said_is_no_position_and_never_a_refusal(anyone: TestClient) -> None:

@@ -18,10 +18,10 @@ from app import beacon
 from app.caching import Cache
 from app.db import Database
 from app.main import create_app
-from app.metrics import CACHE_EVICTIONS, CACHE_LOOKUPS, REQUESTS
+from app.metrics import CACHE_EVICTIONS, REQUESTS
 from app.settings import Settings
 from tests import make
-from tests.conftest import Clock, client
+from tests.conftest import Clock, client, looked_up, wait_until_sure
 
 QUESTIONS = (
     "/v1/positions",
@@ -60,12 +60,6 @@ on_postgresql = pytest.mark.parametrize("backend", ["postgresql"])
 """SQLite counts every commit itself: there is nothing to hear of."""
 
 
-def looked_up(result: str) -> float:
-    """Return how many look-ups had this result so far."""
-    found: float = CACHE_LOOKUPS.labels("answers", result)._value.get()
-    return found
-
-
 def parts(answer: Response) -> tuple[int, bytes, dict[str, str]]:
     """Return all of an answer but its id."""
     headers = {name: value for name, value in answer.headers.items() if name != "x-request-id"}
@@ -82,15 +76,6 @@ def kept(tracker: FastAPI, contributor: TestClient) -> Iterator[TestClient]:
     with TestClient(tracker, base_url="http://testserver") as found:
         wait_until_sure(tracker)
         yield found
-
-
-def wait_until_sure(app: FastAPI) -> None:
-    """Return once the application knows the record's state."""
-    database: Database = app.state.database
-    deadline = time.monotonic() + 30
-    while database.state() is None:
-        assert time.monotonic() < deadline, "the state of the record never became known"
-        time.sleep(0.01)
 
 
 def test_an_answer_that_was_kept_is_the_same_to_the_byte(kept: TestClient, settings: Settings) -> None:

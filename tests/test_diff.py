@@ -329,19 +329,6 @@ def test_both_ends_are_required(anyone: TestClient) -> None:
     assert faults(anyone) == [("from", "missing"), ("to", "missing")]
 
 
-def test_many_lines_are_compared_as_few_are(contributor: TestClient, monkeypatch: pytest.MonkeyPatch) -> None:
-    for country in ("DE", "FR", "PL"):
-        make.state(contributor, country=country, stated_on="2025-03-01")
-        make.state(contributor, country=country, firmness="committed", stated_on="2025-03-10")
-    few = days(contributor, "2025-03-05", "2025-03-20", mode="events")
-    monkeypatch.setattr("app.diff.FEW_LINES", 1)
-    # Another question of the same meaning, lest the first answer be given again.
-    many = days(contributor, "2025-03-05", "2025-03-20", mode="events", limit=999)
-
-    assert many == few
-    assert len(few) == 3
-
-
 def test_a_repeat_of_a_refusal_of_two_components_affirms_both(contributor: TestClient) -> None:
     first = make.refuse(contributor, refuses=["troops", "air"], stated_on="2025-03-01")
     relation = [{"seq": first, "relation": "repeats"}]

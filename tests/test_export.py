@@ -22,6 +22,7 @@ from app.export import (
 )
 from tests import make
 from tests.conftest import Clock
+from tests.make import Asked
 
 Item = dict[str, Any]
 DAYS = "from=2025-01-01&to=2026-01-15"
@@ -314,17 +315,17 @@ WHOLE = [f"/v1/export/{name}.{ending}" for name in TABLES for ending in ("csv", 
 @on_sqlite
 @pytest.mark.parametrize("path", WHOLE)
 def test_the_head_of_a_whole_table_is_that_of_its_answer_and_reads_no_row(
-    reader: TestClient, path: str, queries: list[str]
+    reader: TestClient, path: str, asked: Asked
 ) -> None:
     whole = reader.get(path)
-    read = len(queries)
+    read = len(asked)
     head = reader.head(path)
     for answer in (whole, head):
         del answer.headers["X-Request-ID"]
 
     assert (head.status_code, head.content) == (200, b"")
     assert head.headers == whole.headers
-    assert len(queries) - read < read
+    assert len(asked) - read < read
 
 
 @pytest.mark.parametrize(
@@ -337,13 +338,17 @@ def test_the_ledger_is_exported_by_the_filters_of_its_list(reader: TestClient, a
     assert [json.loads(line)["seq"] for line in exported] == [item["seq"] for item in listed] != []
 
 
-def test_the_ledger_is_exported_stretch_by_stretch(
-    reader: TestClient, monkeypatch: pytest.MonkeyPatch
+@pytest.mark.parametrize(
+    "path", ["/v1/export/changes.ndjson", "/v1/export/sources.ndjson", "/v1/export/changes.csv?excel=1"]
+)
+def test_a_table_is_exported_stretch_by_stretch(
+    reader: TestClient, monkeypatch: pytest.MonkeyPatch, path: str
 ) -> None:
-    whole = reader.get("/v1/export/changes.ndjson").text
+    whole = reader.get(path).text
     monkeypatch.setattr("app.routes.export.STRETCH", 1)
 
-    assert reader.get("/v1/export/changes.ndjson").text == whole
+    assert whole.count("\n") > 2
+    assert reader.get(path).text == whole
 
 
 def test_a_package_of_a_moment_names_the_tables_of_that_moment(reader: TestClient) -> None:

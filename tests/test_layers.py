@@ -8,9 +8,9 @@ ROOT = Path(__file__).parent.parent
 APP = ROOT / "app"
 
 ORDER = (
-    *("settings", "errors", "metrics", "logs", "beacon", "db", "strict_json"),
+    *("settings", "errors", "metrics", "logs", "beacon", "db", "prepared", "strict_json"),
     *("items", "vocabulary", "dates", "fields", "countries", "sources", "statements", "lines"),
-    *("positions", "standings", "digests", "changes", "appending", "intake", "deriving"),
+    *("positions", "standings", "replay", "digests", "changes", "appending", "intake", "deriving"),
     *(
         "as_of",
         "diff",
@@ -40,6 +40,7 @@ ORDER = (
         "freshness",
         "limiting",
         "bodies",
+        "read_route",
         "deps",
         "edge",
         "caching",

@@ -4,6 +4,7 @@ import pytest
 from starlette.testclient import TestClient
 
 from tests import make
+from tests.make import Asked
 
 
 def summary(client: TestClient, **asked: Any) -> dict[str, Any]:
@@ -97,12 +98,12 @@ def test_a_timeline_begins_with_the_first_statement_by_default(record: TestClien
     assert [point["on"] for point in found] == ["2025-03-10", "2025-03-11", "2025-03-12"]
 
 
-def test_a_timeline_takes_one_reading_however_long_it_is(record: TestClient, queries: list[str]) -> None:
+def test_a_timeline_takes_one_reading_however_long_it_is(record: TestClient, asked: Asked) -> None:
     counts = []
     for last in ("2025-03-12", "2029-03-12"):
-        queries.clear()
+        asked.clear()
         timeline(record, **{"from": "2025-03-10", "to": last, "interval": "day"})
-        counts.append(len(queries))
+        counts.append(len(asked))
 
     assert counts[0] == counts[1]
 

@@ -12,11 +12,12 @@ from app.export import CHANGES
 from app.fields import DIGITS, MAX_SEQ
 from app.freshness import SEEN
 from app.paging import KnownQuery, ListQuery, Meta, Page
+from app.read_route import ReadRoute
 from app.recording import Correction, Recorded, Retraction, correct, retract
 from app.routes.answers import KEY, LIST, READ_ONE, WRITE_ONE, under_dry_run
 from app.routes.filters import LedgerQuery
 
-router = APIRouter(prefix="/v1/changes", tags=["changes"], dependencies=[SEEN])
+router = APIRouter(prefix="/v1/changes", tags=["changes"], route_class=ReadRoute, dependencies=[SEEN])
 writes = APIRouter(prefix="/v1/changes", tags=["changes"], route_class=WriteRoute, dependencies=[KEY])
 
 WRITTEN = WRITE_ONE | under_dry_run(Recorded)
@@ -25,12 +26,20 @@ Seq = Annotated[
 ]
 
 
+SHORT = 100
+"""How many entries are few."""
+
+
 class ChangesQuery(LedgerQuery, ListQuery, KnownQuery):
     """What is asked of the ledger."""
 
     after: Annotated[int, Field(ge=0, le=MAX_SEQ), DIGITS] = Field(
         default=0, description="Only entries numbered above this one: where the last page ended."
     )
+
+    @property
+    def is_light(self) -> bool:
+        return self.limit <= SHORT and self.model_fields_set <= {"after", "limit", "seq"}
 
 
 class ChangeList(Page[ChangeView]):

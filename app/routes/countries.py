@@ -21,10 +21,11 @@ from app.fields import Line
 from app.freshness import SEEN
 from app.lines import Lines
 from app.paging import Meta, MomentQuery, Page, PageQuery
+from app.read_route import ReadRoute
 from app.routes.answers import LIST, READ_ONE
 from app.vocabulary import Group
 
-router = APIRouter(prefix="/v1/countries", tags=["countries"], dependencies=[SEEN])
+router = APIRouter(prefix="/v1/countries", tags=["countries"], route_class=ReadRoute, dependencies=[SEEN])
 
 
 class CountriesQuery(PageQuery, MomentQuery):

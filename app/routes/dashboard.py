@@ -78,7 +78,7 @@ def get_dashboard(request: Request, query: Annotated[DashboardQuery, Query()]) -
             chart=draw_timeline(dates, query.component, last),
             latest=latest,
             replaced=replaced_by(read, latest),
-            country_names=viewer.names,
+            countries=viewer.countries,
             document=dataset_document(read.moment.head, base_url(request), dates.changed),
             first=dates.first,
         )
@@ -143,7 +143,7 @@ def get_comparison(request: Request, query: Annotated[CompareQuery, Query()]) ->
             since=since,
             until=until,
             component=query.component,
-            entries={op: [entry for entry in found if entry.op is op] for op in Op},
+            entries={op: [entry.view for entry in found if entry.op is op] for op in Op},
         )
 
 

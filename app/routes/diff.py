@@ -11,16 +11,17 @@ from app.as_of import PositionFilter
 from app.changes import Head, head_at, head_known_at
 from app.dates import BadDate, parse_day
 from app.deps import Read, reading
-from app.diff import Axis, DiffEntry, Mode, Op, diff_days, diff_knowledge
+from app.diff import Axis, DiffEntry, Difference, Mode, Op, diff_days, diff_knowledge
 from app.errors import refused
 from app.export import DIFF
 from app.fields import Line, parse_instant
 from app.freshness import SEEN
 from app.paging import Meta, MomentQuery, Page, PageQuery
+from app.read_route import ReadRoute
 from app.routes.answers import LIST
 from app.routes.filters import FilterQuery
 
-router = APIRouter(prefix="/v1/diff", tags=["diff"], dependencies=[SEEN])
+router = APIRouter(prefix="/v1/diff", tags=["diff"], route_class=ReadRoute, dependencies=[SEEN])
 
 End = Annotated[Line, Field(max_length=40)]
 
@@ -85,7 +86,7 @@ def list_differences(request: Request, query: Annotated[DiffQuery, Query()]) -> 
             to=found.last,
             counts={op: sum(entry.op is op for entry in found.entries) for op in Op},
         )
-        return found.read.answer_list(DiffList(meta=meta, items=page, next=following), DIFF)
+        return found.read.answer_items(meta, page, following, DIFF)
 
 
 class Found(NamedTuple):
@@ -93,7 +94,7 @@ class Found(NamedTuple):
 
     first: date | int
     last: date | int
-    entries: list[DiffEntry]
+    entries: list[Difference]
     read: Read
 
 
@@ -122,10 +123,9 @@ def _along_knowledge(read: Read, query: DiffQuery, wanted: PositionFilter) -> Fo
     return Found(*ends, found, read.between(newer, pinned))
 
 
-def _key(entry: DiffEntry) -> list[str | int | None]:
+def _key(entry: Difference) -> list[str | int | None]:
     """Return what differences are sorted by."""
-    step = entry.seq if entry.on is None else entry.on.isoformat()
-    return [entry.country, entry.component, step]
+    return [*entry.key, entry.at.isoformat() if isinstance(entry.at, date) else entry.at]
 
 
 def _day(name: str, text: str) -> date:

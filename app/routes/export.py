@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from functools import partial
+from itertools import islice
 from typing import Annotated, Any
 
 from fastapi import APIRouter, Path, Query, Request, Response
@@ -9,7 +10,7 @@ from fastapi.responses import StreamingResponse
 from pydantic import Field
 
 from app.as_of import PositionFilter, positions_as_of, viewer
-from app.changes import ChangeView, LedgerFilter, SourceView, changes_after, source_view, supported_by
+from app.changes import ChangeView, LedgerFilter, SourceView, changes_after, source_views
 from app.countries import every_country
 from app.db import Database, Need, canonical_json
 from app.deps import Read, reading
@@ -33,12 +34,13 @@ from app.items import Item
 from app.lines import Lines
 from app.paging import KnownQuery, MomentQuery, NoQuery
 from app.positions import PositionView
+from app.read_route import ReadRoute
 from app.routes.answers import READ_ONE
 from app.routes.filters import FilterQuery, LedgerQuery
 from app.sources import newest_source_id, sources_up_to
 from app.standings import stands_of
 
-router = APIRouter(prefix="/v1/export", tags=["export"], dependencies=[SEEN])
+router = APIRouter(prefix="/v1/export", tags=["export"], route_class=ReadRoute, dependencies=[SEEN])
 
 STRETCH = 1_000
 """How many rows are read at a time: no reading stays open while a client is slow."""
@@ -100,7 +102,7 @@ def export_history(
         return _stream(read, "history", extension, rows, HISTORY, excel=query.excel)
 
 
-def _history(read: Read, wanted: PositionFilter, countries: Iterable[str]) -> Iterator[HistoryRow]:
+def _history(read: Read, wanted: PositionFilter, countries: Iterable[str]) -> Iterator[Item[HistoryRow]]:
     database: Database = read.request.app.state.database
     for code in countries:
         if wanted.countries is None or code in wanted.countries:
@@ -137,13 +139,18 @@ def export_sources(
 ) -> Response:
     """Every source, with what it supports."""
     with reading(request, query, version=newest_source_id) as read:
-
-        def rows() -> Iterable[SourceView]:
-            supported = supported_by(read.session, read.seq, None)
-            found = sources_up_to(read.session, int(read.version))
-            return [source_view(source, supported.get(source.id, [])) for source in found]
-
+        rows = partial(_sources, request, read.seq, int(read.version))
         return _stream(read, "sources", extension, rows, SOURCES, excel=query.excel)
+
+
+def _sources(request: Request, seq: int, newest: int) -> Iterator[SourceView]:
+    database: Database = request.app.state.database
+    after: int | None = 0
+    while after is not None:
+        with database.reading(Need(seq, sources=True)) as session:
+            views = source_views(session, sources_up_to(session, newest, after, STRETCH), seq)
+        yield from views
+        after = views[-1].id if len(views) == STRETCH else None
 
 
 @router.get("/datapackage.json", responses=READ_ONE, response_model=dict[str, Any])
@@ -175,8 +182,7 @@ def _stream(
     lines: Iterable[str] = ()
     if not read.request.state.is_head:
         if extension == Format.CSV:
-            views = (row.view if isinstance(row, Item) else row for row in rows())
-            lines = csv_lines(views, columns, every_country(read.session), excel=excel)
+            lines = csv_lines(rows(), columns, every_country(read.session), excel=excel)
         else:
             lines = ndjson_lines(rows())
     headers = read.headers | {"Content-Disposition": f'attachment; filename="{name}.{extension}"'}
@@ -184,11 +190,8 @@ def _stream(
 
 
 def _chunks(lines: Iterable[str]) -> Iterator[bytes]:
-    """Yield lines together, so that a thread is not changed for each."""
-    held: list[str] = []
-    for number, line in enumerate(lines, 1):
-        held.append(line)
-        if number % 200 == 0:
-            yield "".join(held).encode()
-            held.clear()
-    yield "".join(held).encode()
+    """Yield lines a stretch at a time, so that a thread is not changed for each; at the end nothing."""
+    ahead = iter(lines)
+    while text := "".join(islice(ahead, STRETCH)):
+        yield text.encode()
+    yield b""  # or an answer without lines would have other headers

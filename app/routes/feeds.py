@@ -17,10 +17,11 @@ from app.fields import DIGITS, MAX_SEQ
 from app.following import Watch, stream
 from app.freshness import SEEN
 from app.paging import KnownQuery, NoQuery
+from app.read_route import ReadRoute
 from app.routes.answers import READ, problems
 from app.routes.filters import LedgerQuery
 
-router = APIRouter(prefix="/v1", tags=["changes"], dependencies=[SEEN])
+router = APIRouter(prefix="/v1", tags=["changes"], route_class=ReadRoute, dependencies=[SEEN])
 
 NEWEST = 100
 """How many entries a feed holds."""

@@ -18,13 +18,14 @@ from app.items import Item, listed
 from app.lines import LineKey, Lines
 from app.paging import Limit, Meta, MomentQuery, Page, PageQuery
 from app.positions import PositionView
+from app.read_route import ReadRoute
 from app.recording import Recorded, state
 from app.routes.answers import KEY, LIST, READ_ONE, WRITE, under_dry_run
 from app.routes.filters import FilterQuery
 from app.statements import NewPosition, StatementView
 from app.vocabulary import Component
 
-router = APIRouter(prefix="/v1/positions", tags=["positions"], dependencies=[SEEN])
+router = APIRouter(prefix="/v1/positions", tags=["positions"], route_class=ReadRoute, dependencies=[SEEN])
 writes = APIRouter(prefix="/v1/positions", tags=["positions"], route_class=WriteRoute, dependencies=[KEY])
 bulk = APIRouter(prefix="/v1/positions", tags=["positions"], route_class=BulkRoute, dependencies=[KEY])
 
@@ -62,6 +63,10 @@ class PositionsQuery(FilterQuery, PageQuery, MomentQuery):
         default="certain",
         description="`possible` adds what may hold already though its date is imprecise, marked.",
     )
+
+    @property
+    def is_light(self) -> bool:
+        return len(self.country) == 1 and self.dates == "certain"
 
 
 class PositionQuery(MomentQuery):
@@ -124,7 +129,7 @@ def get_position(
                 meta=read.meta(0 if position is None else 1),
                 position=None if position is None else position.view,
                 possible=[viewer.possible(key, seq, len(reports)).view for seq in possible],
-                history=list(events(viewer, key, story.steps(key, read.day))),
+                history=listed(events(viewer, key, story.steps(key, read.day))),
                 reports=listed(viewer.statements(reports)),
             )
         )

@@ -6,14 +6,15 @@ from typing import Annotated
 from fastapi import APIRouter, Query, Request, Response
 from pydantic import Field
 
-from app.as_of import PositionFilter, positions_as_of
+from app.as_of import clamped
 from app.deps import reading
 from app.errors import refused
 from app.export import COUNTS, COUNTS_ON
 from app.fields import Day
 from app.freshness import SEEN
-from app.items import listed
+from app.lines import Lines
 from app.paging import FormatQuery, KnownQuery, Meta, MomentQuery, Page
+from app.read_route import ReadRoute
 from app.routes.answers import LIST
 from app.routes.filters import FilterQuery
 from app.standings import stands_of
@@ -22,7 +23,6 @@ from app.summary import (
     Count,
     Interval,
     Point,
-    count_positions,
     flat_points,
     last_days,
     none_recorded,
@@ -30,7 +30,7 @@ from app.summary import (
 )
 from app.vocabulary import Component
 
-router = APIRouter(prefix="/v1", tags=["charts"], dependencies=[SEEN])
+router = APIRouter(prefix="/v1", tags=["charts"], route_class=ReadRoute, dependencies=[SEEN])
 
 
 class SummaryQuery(FilterQuery, FormatQuery, MomentQuery):
@@ -70,12 +70,13 @@ def get_summary(request: Request, query: Annotated[SummaryQuery, Query()]) -> Re
     """How many countries hold what on a day: counts per component, kind and firmness."""
     with reading(request, query) as read:
         wanted = query.position_filter(read.session)
-        of_countries = PositionFilter(wanted.countries)
-        everything = listed(positions_as_of(read.viewer(), read.moment, of_countries))
-        counts = count_positions(view for view in everything if wanted.passes(view))
+        viewer, on = read.viewer(), clamped(read.day, read.moment.head)
+        stands = viewer.stands_on(read.seq, on, Lines(wanted.countries))
+        lines = {key: [stand] for key, stand in stands.items() if wanted.wants_line(key)}
+        counts = timeline(lines, viewer, [read.day], wanted)[0].counts
         meta = SummaryMeta(
             **dict(read.meta(len(counts))),
-            none_recorded=none_recorded(read.tracked(), everything, wanted),
+            none_recorded=none_recorded(read.tracked(), stands, wanted),
         )
         return read.answer_list(SummaryList(meta=meta, items=counts, next=None), COUNTS)
 

@@ -30,7 +30,12 @@ def upgrade() -> None:
     _create_line_entry(sa.Column("voice", sa.String(40), nullable=False))
     op.create_table(
         "statement_json",
-        sa.Column("seq", sa.BigInteger(), nullable=False, autoincrement=False),
+        sa.Column(
+            "seq",
+            sa.BigInteger().with_variant(sa.Integer(), "sqlite"),
+            nullable=False,
+            autoincrement=False,
+        ),
         *(
             sa.Column(name, sa.Text(), nullable=False)
             for name in ("words", "content", "dates", "rest", "source")
@@ -57,8 +62,8 @@ def upgrade() -> None:
         sa.ForeignKeyConstraint(["line_id"], ["line.id"], name="standing_line_id_fkey"),
         sqlite_with_rowid=False,
     )
-    for column in ("seq", "left_seq", "holds_from"):
-        op.create_index(f"standing_{column}_idx", "standing", [column])
+    for columns in (["seq"], ["left_seq"], ["holds_from", "left_seq"]):
+        op.create_index(f"standing_{'_'.join(columns)}_idx", "standing", columns)
     with Session(op.get_bind()) as session:
         derive_everything(session)
         session.flush()

@@ -20,6 +20,7 @@ from app.changes import Change, Writer
 from app.db import canonical_json, table_of
 from app.lines import Line
 from app.sources import Source
+from app.standings import Standing
 from app.vocabulary import Scope
 from tests import make
 from tests.bench.load import Connection, request
@@ -164,7 +165,8 @@ def _newest(url: str) -> dict[str, int]:
 def _rows_above(url: str, before: dict[str, int]) -> Iterator[Table]:
     """Yield each table with the rows that it was given, as the driver has them."""
     with closing(connect(url)) as connection:
-        for model in ORDER:
+        filled: tuple[type[SQLModel], ...] = (*ORDER, Standing)
+        for model in filled:
             name = table_of(model).name
             column = "id" if name in ("source", "line") else "seq"
             least = before.get(name, before["seq"])

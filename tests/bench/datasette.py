@@ -1,8 +1,7 @@
 """Datasette beside our server, on a copy of the same file, asked by the best SQL that we could find.
 
-It is made once, in an environment of its own. What it is asked gives the statement in force in each
-line: who holds what, with all that the statement says. It does not tell since when a position is
-held, how often it was affirmed, who contests it, and how many reports stand beside it.
+It is made once, in an environment of its own. What it is asked gives what each line holds, with all
+that the statement in force says. Of the other sides of what is contested it tells only the numbers.
 """
 
 import json
@@ -37,65 +36,42 @@ END = (
 )
 
 
-def _sets_nothing(entry: str) -> str:
-    """Return the condition that an entry repeats another of its country and voice."""
-    return f"""({entry}.is_related AND EXISTS (
-  SELECT 1 FROM statement_relation r
-  JOIN line_entry t ON t.chain = r.target_chain AND t.left_seq IS NULL
-  JOIN line k ON k.id = t.line_id AND k.country_code = l.country_code AND k.voice = l.voice
-  WHERE r.seq = {entry}.seq AND r.relation = 'repeats'))"""
+def _on(day: str) -> str:
+    """Return the condition that a standing is what its line answers on a day: one seek in the key.
 
-
-def _word(day: str) -> str:
-    """Return a query for the seq of a line's word on a day; it gives none where that is taken back.
-
-    One seek in the index of places for the word, and one for what may have taken it back.
+    Joined with CROSS JOIN, by which SQLite keeps the order: lines first.
     """
-    return f"""(SELECT w.seq FROM line_entry w WHERE w.line_id = l.id AND w.seq = (
-  SELECT e.seq FROM line_entry e
-  WHERE e.line_id = l.id AND e.left_seq IS NULL AND e.effective_on <= {day}
-    AND NOT e.is_withdrawal AND NOT {_sets_nothing("e")}
-  ORDER BY e.effective_on DESC, e.is_withdrawal DESC, e.chain DESC LIMIT 1)
- AND NOT EXISTS (
-  SELECT 1 FROM line_entry x
-  WHERE x.line_id = l.id AND x.left_seq IS NULL AND x.is_withdrawal
-    AND x.effective_on BETWEEN w.effective_on AND {day}
-    AND (x.stance LIKE 'refusal%') = (w.stance LIKE 'refusal%') AND NOT {_sets_nothing("x")}))"""
-
-
-def _leads(day: str) -> str:
-    """Return the condition that a line's voice is the one that sets the position on a day."""
-    return f"""(l.voice = 'government' OR l.voice = 'head_of_state' AND NOT EXISTS (
-  SELECT 1 FROM line g JOIN line_entry h ON h.line_id = g.id
-  WHERE g.country_code = l.country_code AND g.component = l.component AND g.voice = 'government'
-    AND h.left_seq IS NULL AND h.effective_on <= {day}))"""
+    return f"""d.line_id = l.id AND (d.holds_from, d.seq + 0) = (
+  SELECT t.holds_from, t.seq FROM standing t
+  WHERE t.line_id = l.id AND t.holds_from <= {day} AND t.left_seq IS NULL
+  ORDER BY t.holds_from DESC, t.seq DESC LIMIT 1)"""
 
 
 def _held(where: str) -> str:
-    return f"""SELECT {STATEMENT}, c.name AS country_name
+    return f"""SELECT {STATEMENT}, c.name AS country_name,
+d.since, d.last_affirmed_on, d.affirmations, d.sides, d.reports
 FROM line l
+CROSS JOIN standing d ON {_on(":day")}
 JOIN country c ON c.code = l.country_code
-JOIN statement s ON s.seq = {_word(":day")}
+JOIN statement s ON s.seq = d.shown_seq
 JOIN source o ON o.id = s.source_id
-WHERE {where} AND {_leads(":day")}
+WHERE {where}
 ORDER BY l.country_code, l.component"""
 
 
 def _end(name: str, day: str) -> str:
     shown = ", ".join(f"s.{each}" for each in END)
     return f"""{name} AS (
-SELECT l.country_code, l.component, e.meaning, {shown}, o.title, o.url
-FROM touched
-JOIN line l ON l.country_code = touched.country_code AND l.component = touched.component
-JOIN statement s ON s.seq = {_word(day)}
-JOIN line_entry e ON e.line_id = l.id AND e.seq = s.seq
-JOIN source o ON o.id = s.source_id
-WHERE {_leads(day)})"""
+SELECT l.id, d.content AS held, {shown}, o.title, o.url
+FROM touched l
+CROSS JOIN standing d ON {_on(day)}
+JOIN statement s ON s.seq = d.shown_seq
+JOIN source o ON o.id = s.source_id)"""
 
 
 _DIFFERENT = f"""WITH touched AS MATERIALIZED (
-SELECT DISTINCT l.country_code, l.component FROM line_entry e JOIN line l ON l.id = e.line_id
-WHERE e.effective_on > :first AND e.effective_on <= :last AND l.voice <> 'report'),
+SELECT DISTINCT l.id, l.country_code, l.component FROM standing t JOIN line l ON l.id = t.line_id
+WHERE t.holds_from > :first AND t.holds_from <= :last AND t.left_seq IS NULL),
 {_end("b", ":first")}, {_end("a", ":last")}
 SELECT touched.country_code AS country, touched.component,
 {
@@ -106,9 +82,9 @@ SELECT touched.country_code AS country, touched.component,
     )
 }
 FROM touched
-LEFT JOIN b ON b.country_code = touched.country_code AND b.component = touched.component
-LEFT JOIN a ON a.country_code = touched.country_code AND a.component = touched.component
-WHERE a.meaning IS NOT b.meaning OR a.voice IS NOT b.voice
+LEFT JOIN b ON b.id = touched.id
+LEFT JOIN a ON a.id = touched.id
+WHERE a.held IS NOT b.held
 ORDER BY 1, 2"""
 
 # The last of columns of the same name is shown: `seq` is the entry's, also where there is no statement.

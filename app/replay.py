@@ -1,0 +1,379 @@
+"""How standings follow from entries: each is heard in its lines, and the days that it changes are told anew.
+
+Entry by entry, from nothing or from a record that is there. What cannot differ is not heard again.
+"""
+
+import itertools
+from bisect import bisect_left, insort
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
+from datetime import date
+from itertools import groupby
+from operator import attrgetter
+from typing import Any, NamedTuple
+
+import sqlalchemy as sa
+from sqlmodel import Session
+
+from app.db import among_named, insert_rows, table_of
+from app.lines import (
+    Heard,
+    Line,
+    LineEntry,
+    LineKey,
+    Lines,
+    Relations,
+    by_place,
+    entries,
+    following_lines,
+    relations_of,
+)
+from app.positions import Held, LineState, line_state
+from app.prepared import Prepared
+from app.standings import AFFIRMED, CHANGED, NOTHING, Stand, Standing
+from app.vocabulary import Voice
+
+
+def _joined(found: Iterable[int]) -> str:
+    return ",".join(map(str, found))
+
+
+class Marks:
+    """What is known of statements' relations to others at one seq."""
+
+    def __init__(self, relations: Relations, seq: int) -> None:
+        self._relations = relations
+        self._seq = seq
+
+    def repeated(self, stated: Heard) -> tuple[str, ...]:
+        """Return the meanings that a statement repeats; none where it counts by itself."""
+        return self._relations.repeated(stated, self._seq)
+
+    def clarified(self, stated: Heard) -> frozenset[int]:
+        """Return the chains that a statement clarifies."""
+        return self._relations.clarified(stated.seq)
+
+
+class _Day(NamedTuple):
+    """A day of a line: what it comes to when all of that day is heard."""
+
+    on: date
+    state: LineState
+    held: Held | None
+    stand: Stand
+    """What holds on it: where nothing new is seen, that of an earlier day."""
+
+
+_effective_on: Callable[[Heard], date] = attrgetter("effective_on")
+_on: Callable[[_Day], date] = attrgetter("on")
+
+
+class _Log:
+    """What is live in a line, and its days, as far as they had to be heard."""
+
+    def __init__(self) -> None:
+        self.live: list[Heard] = []
+        self.days: list[_Day] = []
+        self._later: Iterator[_Day] = iter(())
+        self._vague: list[Heard] = []
+
+    def enter(self, stated: Heard) -> None:
+        """Take in a statement that is live now."""
+        insort(self.live, stated, key=by_place)
+        if stated.starts_on < stated.effective_on:
+            self._vague.append(stated)
+
+    def leave(self, stated: Heard) -> None:
+        """Let go of a statement."""
+        self.live.pop(bisect_left(self.live, stated.place, key=by_place))
+        self._vague = [each for each in self._vague if each.place != stated.place]
+
+    def begin(self, live: Iterable[Heard], first: date, marks: Marks) -> None:
+        """Begin with what is live; only what comes from the day `first` on will be heard anew."""
+        self.live = sorted(live, key=by_place)
+        self._vague = [each for each in self.live if each.starts_on < each.effective_on]
+        start = bisect_left(self.live, first, key=_effective_on)
+        if start:
+            on, state = self.live[start - 1].effective_on, line_state(self.live[:start], marks)
+            held = state.held()
+            self.days = [_Day(on, state, held, _stand(on, held, state.reports, None, ""))]
+        before = self.days[0] if start else None
+        self._later = _days(self.live.copy(), start, before, marks)
+
+    def _place_of(self, day: date) -> int:
+        """Return the place of the first day on or after `day`; it is heard if it was not yet."""
+        while not self.days or self.days[-1].on < day:
+            found = next(self._later, None)
+            if found is None:
+                break
+            self.days.append(found)
+        return bisect_left(self.days, day, key=_on)
+
+    def restate(self, span: tuple[date, date], marks: Marks) -> tuple[list[Stand], list[Stand]]:
+        """Hear the line anew where something is another between two days, both included.
+
+        Return what holds no more, and what does instead.
+        """
+        first, last = span
+        # What is said later may contest what was said in between.
+        reaching = (each.effective_on for each in self._vague if each.starts_on <= last < each.effective_on)
+        last = max(reaching, default=last)
+        kept = self._place_of(first)
+        before = self.days[kept - 1] if kept else None
+        new: list[_Day] = []
+        for day in _days(self.live, bisect_left(self.live, first, key=_effective_on), before, marks):
+            new.append(day)
+            if day.on < last:
+                continue
+            end = self._place_of(day.on)
+            if end < len(self.days) and (old := self.days[end]).on == day.on and old.state == day.state:
+                end += 1
+                break
+        else:
+            self.days += self._later
+            end = len(self.days)
+        held, holds = _began(self.days[kept:end]), _began(new)
+        self.days[kept:end] = new
+        closed = [stand for on, stand in held.items() if holds.get(on) != stand]
+        opened = [stand for on, stand in holds.items() if held.get(on) != stand]
+        return closed, opened
+
+
+def _began(days: Iterable[_Day]) -> dict[date, Stand]:
+    """Return what began to hold on some days."""
+    return {day.on: day.stand for day in days if day.stand.holds_from == day.on}
+
+
+def _days(line: list[Heard], start: int, before: _Day | None, marks: Marks) -> Iterator[_Day]:
+    """Yield the days of a line from its entry number `start` on, `before` being the day ahead of that."""
+    state, held, stand = (LineState(), None, NOTHING) if before is None else before[1:]
+    for on, of_day in groupby(range(start, len(line)), key=lambda number: line[number].effective_on):
+        was, changing, affirming = held, list[int](), list[int]()
+        for number in of_day:
+            stated = line[number]
+            state = state.hear(line, number, marks)
+            if stated.voice == Voice.REPORT:
+                continue
+            earlier, held = held, state.held()
+            if _differs(earlier, held):
+                changing.append(stated.seq)
+            # It may do both: what contests the run before and after need not be the same.
+            if earlier and held and held.affirmations > earlier.affirmations:
+                affirming.append(stated.seq)
+        step, seqs = None, ""
+        if _differs(was, held):
+            step, seqs = CHANGED, _joined(changing)
+        elif was and held and held.affirmations > was.affirmations and was.since == held.since:
+            step, seqs = AFFIRMED, _joined(affirming)
+        found = _stand(on, held, state.reports, step, seqs)
+        # Also where nothing is seen on a line's first day: from it on there are words.
+        if found.answer != stand.answer or stand is NOTHING:
+            stand = found
+        yield _Day(on, state, held, stand)
+
+
+def _differs(before: Held | None, after: Held | None) -> bool:
+    return before is not after if before is None else before.differs(after)
+
+
+def _stand(on: date, held: Held | None, reports: int, step: str | None, seqs: str) -> Stand:
+    if held is None:
+        return Stand(on, None, None, None, 0, "", reports, None, step, seqs)
+    first = held.first
+    return Stand(
+        on,
+        first.seq,
+        held.since,
+        held.last_affirmed_on,
+        held.affirmations,
+        _joined(side.seq for side in held.sides),
+        reports,
+        f"{first.stance} {first.voice} {first.meaning}",
+        step,
+        seqs,
+    )
+
+
+class Moved(NamedTuple):
+    """What an entry changes in a line: stands that hold no more, and those that do instead."""
+
+    key: LineKey
+    closed: list[Stand]
+    opened: list[Stand]
+
+
+class Replay:
+    """Lines of the record, entry by entry: what each changes in what they answer."""
+
+    def __init__(self, heard: Iterable[Heard], relations: Relations, seq: int) -> None:
+        """Begin with what is known at `seq`; `heard` is all that was live then or later, of whole lines."""
+        self._relations = relations
+        self._logs: dict[LineKey, _Log] = {}
+        self._entering: dict[int, list[Heard]] = {}
+        self._leaving: dict[int, list[Heard]] = {}
+        self._following: dict[int, list[Heard]] = {}
+        live: dict[LineKey, list[Heard]] = {}
+        following: dict[int, list[Heard]] = {}
+        for each in heard:
+            in_line = live.setdefault(each.key, [])
+            if each.is_live(seq):
+                in_line.append(each)
+            else:
+                self._entering.setdefault(each.seq, []).append(each)
+            if each.left_seq is not None and each.left_seq > seq:
+                self._leaving.setdefault(each.left_seq, []).append(each)
+            if each.is_related:
+                for chain in relations.reached(each):
+                    following.setdefault(chain, []).append(each)
+        for chain, followers in following.items():
+            moments = {
+                moment
+                for version in relations.versions.get(chain, ())
+                for moment in (version.seq, version.left_seq)
+                if moment is not None and moment > seq
+            }
+            for moment in moments:
+                self._following.setdefault(moment, []).extend(followers)
+        first: dict[LineKey, date] = {}
+        for moving in (self._entering, self._leaving, self._following):
+            for each in itertools.chain.from_iterable(moving.values()):
+                first[each.key] = min(each.effective_on, first.get(each.key, date.max))
+        for key, in_line in live.items():
+            self._logs[key] = _Log()
+            self._logs[key].begin(in_line, first.get(key, date.max), Marks(relations, seq))
+
+    @property
+    def keys(self) -> Collection[LineKey]:
+        """The lines."""
+        return self._logs.keys()
+
+    @property
+    def seqs(self) -> list[int]:
+        """The entries that may change anything, in order."""
+        return sorted(self._entering.keys() | self._leaving.keys() | self._following.keys())
+
+    def advance(self, seq: int) -> list[Moved]:
+        """Move on to entry `seq`, the next of `seqs`."""
+        days: dict[LineKey, list[date]] = {}
+        for each in self._leaving.get(seq, ()):
+            self._logs[each.key].leave(each)
+            days.setdefault(each.key, []).append(each.effective_on)
+        for each in self._entering.get(seq, ()):
+            self._logs[each.key].enter(each)
+            days.setdefault(each.key, []).append(each.effective_on)
+        for each in self._following.get(seq, ()):
+            if each.is_live(seq):
+                days.setdefault(each.key, []).append(each.effective_on)
+        marks = Marks(self._relations, seq)
+        spans = ((key, (min(found), max(found))) for key, found in sorted(days.items()))
+        moved = (Moved(key, *self._logs[key].restate(span, marks)) for key, span in spans)
+        return [each for each in moved if each.closed or each.opened]
+
+
+def replay(session: Session, after: int, until: int) -> Replay:
+    """Return a replay of all lines that the entries above `after` and up to `until` may change."""
+    keys, chains = _moved_lines(session, after, until)
+    if chains:
+        keys |= following_lines(session, chains, until)
+    heard = entries(session, (after, until), Lines(keys=keys))
+    return Replay(heard, relations_of(session, heard, until), after)
+
+
+def _moved_lines(session: Session, after: int, until: int) -> tuple[set[LineKey], set[int]]:
+    """Return the lines that entries between two seqs enter or leave, and the chains that go on there."""
+    found: set[LineKey] = set()
+    chains: set[int] = set()
+    for country, component, chain in _ENTERED.rows(session, after=after, until=until):
+        found.add((country, component))
+        if chain <= after:
+            chains.add(chain)
+    for country, component, chain in _LEFT.rows(session, after=after, until=until):
+        found.add((country, component))
+        chains.add(chain)
+    return found, chains
+
+
+_line, _entry, _standing = table_of(Line), table_of(LineEntry), table_of(Standing)
+
+
+def _moving(moment: Any) -> Prepared:
+    return Prepared(
+        sa.select(_line.c.country_code, sa.type_coerce(_line.c.component, sa.String), _entry.c.chain)
+        .select_from(sa.join(_entry, _line, _line.c.id == _entry.c.line_id))
+        .where(moment > sa.bindparam("after"), moment <= sa.bindparam("until"))
+    )
+
+
+_ENTERED, _LEFT = _moving(_entry.c.seq), _moving(_entry.c.left_seq)
+_CLOSE = (
+    sa.update(_standing)
+    .where(
+        _standing.c.line_id == sa.bindparam("line"),
+        _standing.c.holds_from == sa.bindparam("day"),
+        _standing.c.left_seq.is_(None),
+    )
+    .values(left_seq=sa.bindparam("closed_by"))
+)
+
+
+class Derived(NamedTuple):
+    """Rows that follow from entries: those that hold no more, and new ones; and the lines that are moved."""
+
+    closed: list[dict[str, Any]]
+    opened: list[dict[str, Any]]
+    moved: set[LineKey]
+
+
+def derived(found: Replay, ids: Mapping[LineKey, int]) -> Derived:
+    """Play a replay to its end, and return what follows for `Standing`; `ids` are those of its lines."""
+    closed: list[dict[str, Any]] = []
+    opened: list[dict[str, Any]] = []
+    moved: set[LineKey] = set()
+    live: dict[tuple[int, date], dict[str, Any]] = {}
+    for seq in found.seqs:
+        for key, gone, new in found.advance(seq):
+            moved.add(key)
+            line_id = ids[key]
+            for stand in gone:
+                row = live.pop((line_id, stand.holds_from), None)
+                if row is None:
+                    closed.append({"line": line_id, "day": stand.holds_from, "closed_by": seq})
+                else:
+                    row["left_seq"] = seq
+            for stand in new:
+                row = {"line_id": line_id, "seq": seq, "left_seq": None, **stand._asdict()}
+                live[line_id, stand.holds_from] = row
+                opened.append(row)
+    return Derived(closed, opened, moved)
+
+
+def record_standings(session: Session, after: int, until: int) -> set[LineKey]:
+    """Record what follows from the entries above `after` and up to `until`, under the write lock.
+
+    Return the lines that answer something else on any day.
+    """
+    found = replay(session, after, until)
+    countries = {country for country, _ in found.keys}
+    rows = derived(found, ids_of(session, countries))
+    insert(session, rows)
+    return rows.moved
+
+
+def ids_of(session: Session, countries: Collection[str]) -> dict[LineKey, int]:
+    """Return the ids of the lines of some countries."""
+    rows = _IDS.rows(session, countries=sorted(countries))
+    return {(country, component): line_id for country, component, line_id in rows}
+
+
+_IDS = Prepared(
+    sa.select(_line.c.country_code, sa.type_coerce(_line.c.component, sa.String), _line.c.id).where(
+        among_named(_line.c.country_code, "countries", sa.Text())
+    )
+)
+
+
+def insert(session: Session, rows: Derived) -> None:
+    """Put what follows into the database."""
+    if rows.closed:
+        session.execute(_CLOSE, rows.closed)
+    if rows.opened:
+        insert_rows(session, _standing, rows.opened)
