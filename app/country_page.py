@@ -52,7 +52,9 @@ def country_page(story: Story, viewer: Viewer, facts: CountryFacts, day: date) -
     views = [position for position in positions.values() if position is not None]
     statements = [viewer.statement(each.seq).view for each in ordered]
     sources = {statement.source.id or 0: statement.source for statement in statements}
-    steps = {key[1]: listed(events(viewer, key, story.steps(key, day))) for key in lines}
+    steps = {
+        key[1]: listed(events(viewer, key, story.steps(key, day), story.report_days(key))) for key in lines
+    }
     reports = {key[1]: [viewer.statement(seq).view for seq in story.reports(key, day)] for key in lines}
     return dict(facts) | {
         "tracked": bool(lines),

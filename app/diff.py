@@ -4,10 +4,9 @@ A line is compared in the fields of `positions.COMPARED`.
 """
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import date, timedelta
 from enum import StrEnum
-from itertools import pairwise
 from typing import Any
 
 from pydantic import BaseModel
@@ -20,7 +19,17 @@ from app.changes import actions_between
 from app.items import Item
 from app.lines import Heard, LineKey, Lines, by_place, entries
 from app.positions import COMPARED, PositionView, compared
-from app.standings import AFFIRMED, NOTHING, Stand, moves_between, numbers, stands_of, stands_on
+from app.standings import (
+    AFFIRMED,
+    NOTHING,
+    Stand,
+    counted,
+    moves_between,
+    numbers,
+    report_days,
+    stands_of,
+    stands_on,
+)
 from app.vocabulary import Action, Component, Voice, Word
 
 
@@ -192,20 +201,23 @@ def diff_days(
     first, last = min(days), max(days)
     session, lines = viewer.session, wanted.lines()
     spoken = stands_of(session, seq, lines, after=first, until=last)
-    before = stands_on(session, seq, first, Lines(keys=spoken.keys())) if spoken else {}
+    changed = Lines(keys=spoken.keys())
+    before = stands_on(session, seq, first, changed) if spoken else {}
     steps = {key: list(steps_of(stands, before.get(key))) for key, stands in spoken.items()}
     found: list[Difference] = []
     if mode is Mode.EVENTS:
         viewer.load_shown(
             stand for each in steps.values() for step in each for stand in (step.before, step.after)
         )
+        reports = report_days(session, seq, changed)
         for key, each in steps.items():
-            found += events(viewer, key, each)
+            found += events(viewer, key, each, reports.get(key, ()))
     else:
+        after = stands_on(session, seq, last, changed) if spoken else {}
         ends = {
             key: step
             for key, each in steps.items()
-            if (step := net(each, before.get(key, NOTHING), spoken[key][-1]))
+            if (step := net(each, before.get(key, NOTHING), after.get(key, NOTHING)))
         }
         viewer.load_shown(_ends([ends.values()]))
         for key, step in ends.items():
@@ -217,12 +229,19 @@ def _ends(steps: Iterable[Iterable[Step]]) -> Iterator[Stand]:
     return (stand for each in steps for step in each for stand in (step.before, step.after))
 
 
-def events(viewer: Viewer, key: LineKey, steps: Iterable[Step]) -> Iterator[Difference]:
-    """Yield a line's steps along valid time as clients see them, each between its day and the day before."""
+def events(
+    viewer: Viewer, key: LineKey, steps: Iterable[Step], reports: Sequence[date]
+) -> Iterator[Difference]:
+    """Yield a line's steps along valid time as clients see them, each between its day and the day before.
+
+    `reports` are the days from which the line's reports count.
+    """
     for step in steps:
         assert isinstance(step.at, date)
         eve = step.at - timedelta(days=1) if step.at > date.min else step.at
-        yield Difference(viewer, key, step, (eve, step.at), is_event=True)
+        before, after = counted(step.before, reports, eve), counted(step.after, reports, step.at)
+        shown = replace(step, before=before, after=after)
+        yield Difference(viewer, key, shown, (eve, step.at), is_event=True)
 
 
 @dataclass(frozen=True, slots=True)
@@ -235,7 +254,12 @@ class Story:
     def stand(self, key: LineKey, day: date) -> Stand | None:
         """Return what a line answers on `day`."""
         before = (each for each in reversed(self.stands.get(key, [])) if each.holds_from <= day)
-        return next(before, None)
+        stand = next(before, None)
+        return stand and counted(stand, self.report_days(key), day)
+
+    def report_days(self, key: LineKey) -> list[date]:
+        """Return the day from which each report of a line counts, in order."""
+        return [each.effective_on for each in self.heard.get(key, []) if each.voice == Voice.REPORT]
 
     def steps(self, key: LineKey, day: date) -> Iterator[Step]:
         """Yield the line's steps along valid time up to `day`."""
@@ -271,14 +295,13 @@ def diff_knowledge(
     actions = actions_between(viewer.session, first, last)
     steps: dict[LineKey, list[Step]] = {}
     for key, known in moves.items():
-        for (_, before), (seq, after) in pairwise(known):
+        for seq, before, after in known.steps:
             if step := step_of_entry(before, after, seq, actions[seq]):
                 steps.setdefault(key, []).append(step)
     found: list[Difference] = []
     if mode is Mode.NET:
-        ends = {key: (moves[key][0][1], moves[key][-1][1]) for key in steps}
-        nets = {key: [step] for key, each in steps.items() if (step := net(each, *ends[key]))}
-        steps = nets
+        ends = {key: (moves[key].first, moves[key].last) for key in steps}
+        steps = {key: [step] for key, each in steps.items() if (step := net(each, *ends[key]))}
     viewer.load_shown(
         stand for each in steps.values() for step in each for stand in (step.before, step.after)
     )

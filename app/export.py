@@ -26,7 +26,7 @@ from app.diff import DiffEntry
 from app.items import Item
 from app.lines import LineKey
 from app.positions import PositionView
-from app.standings import CHANGED, Stand
+from app.standings import CHANGED, Stand, counted
 from app.summary import Count, CountOn
 from app.vocabulary import Component
 
@@ -389,19 +389,25 @@ def item_json(item: BaseModel | Item[Any]) -> str:
 
 
 def history_rows(
-    stands: Mapping[LineKey, Sequence[Stand]], viewer: Viewer, until: date, wanted: PositionFilter
+    stands: Mapping[LineKey, Sequence[Stand]],
+    reports: Mapping[LineKey, Sequence[date]],
+    viewer: Viewer,
+    until: date,
+    wanted: PositionFilter,
 ) -> Iterator[Item[HistoryRow]]:
     """Yield every position that held up to `until`, inclusive, with the days on which it did.
 
     One row for each country, component and stretch of days on which no compared field differs;
     a row shows the position as it was on the stretch's last day. Sorted by country, component, day.
-    `stands` are all that the wanted lines answer up to `until`.
+    `stands` are all that the wanted lines answer up to `until`, and `reports` the days from which
+    their reports count.
     """
     takes_all, held = wanted.takes_all_of_lines, {key: list(_stretches(stands[key])) for key in stands}
     viewer.load_shown(last for line in held.values() for _, last, _ in line)
     for key, line in held.items():
         for first, last, ends in line:
-            item = viewer.position(key, until if ends is None else ends - timedelta(days=1), last)
+            day = until if ends is None else ends - timedelta(days=1)
+            item = viewer.position(key, day, counted(last, reports.get(key, ()), day))
             if item is not None and (takes_all or wanted.passes(item.view)):
                 valid_to = "null" if ends is None else f'"{ends}"'
                 days = f'"valid_from":"{first}","valid_to":{valid_to}'

@@ -60,6 +60,12 @@ class LineEntry(SQLModel, table=True):
     __table_args__ = (
         sa.Index(None, "seq"),
         sa.Index(
+            "line_entry_reports_idx",
+            *("line_id", "effective_on", "seq", "left_seq"),
+            sqlite_where=sa.text("voice = 'report'"),
+            postgresql_where=sa.text("voice = 'report'"),
+        ),
+        sa.Index(
             "line_entry_imprecise_idx",
             "effective_on",
             "starts_on",

@@ -186,5 +186,5 @@ def line_shown(
         possible=[viewer.possible(key, seq, len(reports)).view for seq in possible],
         statements=listed(viewer.statements(spoken[::-1])),
         reports=listed(viewer.statements(reports[::-1])),
-        history=listed(events(viewer, key, story.steps(key, day)))[::-1],
+        history=listed(events(viewer, key, story.steps(key, day), story.report_days(key)))[::-1],
     )

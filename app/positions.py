@@ -124,18 +124,17 @@ class LineState(NamedTuple):
 
     government: _Speaker = _Speaker()
     head_of_state: _Speaker = _Speaker()
-    reports: int = 0
 
     def hear(self, line: Sequence[Heard], number: int, marks: Marks) -> "LineState":
-        """Return the state after entry `number` of `line`. Reports are counted: they never set a position."""
+        """Return the state after entry `number` of `line`; a report never sets a position."""
         stated = line[number]
         if stated.voice == Voice.GOVERNMENT:
             spoken = self.government.hear(stated, line, number, marks)
-            return LineState(spoken, self.head_of_state, self.reports)
+            return LineState(spoken, self.head_of_state)
         if stated.voice == Voice.HEAD_OF_STATE:
             spoken = self.head_of_state.hear(stated, line, number, marks)
-            return LineState(self.government, spoken, self.reports)
-        return LineState(self.government, self.head_of_state, self.reports + 1)
+            return LineState(self.government, spoken)
+        return self
 
     def held(self) -> Held | None:
         """Return the position after what was heard, or None where nobody holds any (DESIGN.md 3.3)."""

@@ -24,7 +24,7 @@ from app.fields import instant_text
 from app.items import Item
 from app.lines import Lines, tracked_countries
 from app.sources import newest_source_id, sources_up_to
-from app.standings import stands_of
+from app.standings import report_days, stands_of
 from app.vocabulary import CREDIBILITY, OFFERS, REFUSALS, SETS, Firmness, Word
 
 STALE_AFTER = timedelta(days=180)
@@ -122,7 +122,8 @@ def table_rows(session: Session, table: str, head: Head, day: date) -> Iterable[
 def _history(viewer: Viewer, head: Head, day: date) -> Iterator[Item[HistoryRow]]:
     for code in sorted(tracked_countries(viewer.session, head.seq)):
         stands = stands_of(viewer.session, head.seq, Lines({code}), until=day)
-        yield from history_rows(stands, viewer, day, PositionFilter())
+        reports = report_days(viewer.session, head.seq, Lines({code}))
+        yield from history_rows(stands, reports, viewer, day, PositionFilter())
 
 
 def _ledger(session: Session, seq: int) -> Iterator[Item[ChangeView]]:

@@ -95,7 +95,7 @@ class _Log:
         if start:
             on, state = self.live[start - 1].effective_on, line_state(self.live[:start], marks)
             held = state.held()
-            self.days = [_Day(on, state, held, _stand(on, held, state.reports, None, ""))]
+            self.days = [_Day(on, state, held, _stand(on, held, None, ""))]
         before = self.days[0] if start else None
         self._later = _days(self.live.copy(), start, before, marks)
 
@@ -164,7 +164,7 @@ def _days(line: list[Heard], start: int, before: _Day | None, marks: Marks) -> I
             step, seqs = CHANGED, _joined(changing)
         elif was and held and held.affirmations > was.affirmations and was.since == held.since:
             step, seqs = AFFIRMED, _joined(affirming)
-        found = _stand(on, held, state.reports, step, seqs)
+        found = _stand(on, held, step, seqs)
         # Also where nothing is seen on a line's first day: from it on there are words.
         if found.answer != stand.answer or stand is NOTHING:
             stand = found
@@ -175,9 +175,9 @@ def _differs(before: Held | None, after: Held | None) -> bool:
     return before is not after if before is None else before.differs(after)
 
 
-def _stand(on: date, held: Held | None, reports: int, step: str | None, seqs: str) -> Stand:
+def _stand(on: date, held: Held | None, step: str | None, seqs: str) -> Stand:
     if held is None:
-        return Stand(on, None, None, None, 0, "", reports, None, step, seqs)
+        return Stand(on, None, None, None, 0, "", None, step, seqs)
     first = held.first
     return Stand(
         on,
@@ -186,7 +186,6 @@ def _stand(on: date, held: Held | None, reports: int, step: str | None, seqs: st
         held.last_affirmed_on,
         held.affirmations,
         _joined(side.seq for side in held.sides),
-        reports,
         f"{first.stance} {first.voice} {first.meaning}",
         step,
         seqs,
@@ -340,7 +339,7 @@ def derived(found: Replay, ids: Mapping[LineKey, int]) -> Derived:
                 else:
                     row["left_seq"] = seq
             for stand in new:
-                row = {"line_id": line_id, "seq": seq, "left_seq": None, **stand._asdict()}
+                row = {"line_id": line_id, "seq": seq, "left_seq": None, **stand.stored()}
                 live[line_id, stand.holds_from] = row
                 opened.append(row)
     return Derived(closed, opened, moved)

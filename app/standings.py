@@ -5,6 +5,8 @@ They follow from the statements by `positions`: made when an entry is recorded, 
 one seek in an index, however long the history.
 """
 
+from bisect import bisect_right
+from collections.abc import Sequence
 from datetime import date
 from functools import cache
 from operator import itemgetter
@@ -17,12 +19,14 @@ from app.db import pairs, table_of
 from app.lines import (
     EVERY,
     Line,
+    LineEntry,
     LineKey,
     Lines,
     Shape,
 )
 from app.prepared import Prepared
 from app.statements import Pieces, StatementJSON
+from app.vocabulary import Voice
 
 CHANGED, AFFIRMED = "changed", "affirmed"
 """What a day is for a line on which its answer changes, or on which the same is said again."""
@@ -44,7 +48,6 @@ class Standing(SQLModel, table=True):
     affirmations: int
     sides: str = Field(sa_type=sa.Text)
     """Seqs of the other sides of what is contested, joined by commas."""
-    reports: int
     content: str | None = Field(sa_type=sa.String(160))
     """Kind, firmness, voice and a digest of what is held: with `sides`, all that a diff compares."""
     step: str | None = Field(sa_type=sa.String(10))
@@ -56,7 +59,7 @@ class Standing(SQLModel, table=True):
 
 
 class Stand(NamedTuple):
-    """What a line answers from a day on: the columns of `Standing` of the same names."""
+    """What a line answers from a day on: the columns of `Standing` of the same names, and `reports`."""
 
     holds_from: date
     shown_seq: int | None
@@ -64,15 +67,20 @@ class Stand(NamedTuple):
     last_affirmed_on: date | None
     affirmations: int
     sides: str
-    reports: int
     content: str | None
     step: str | None
     step_seqs: str
+    reports: int = 0
+    """How many reports stand beside it on the day that it is asked for: counted then, and not kept."""
+
+    def stored(self) -> dict[str, Any]:
+        """Return what of it is kept, by column."""
+        return dict(zip(STORED, self, strict=False))
 
     @property
     def answer(self) -> tuple[object, ...]:
-        """All that is seen of it."""
-        return self[1:8]
+        """All that is seen of it, but for the reports."""
+        return self[1:7]
 
     @property
     def meaning(self) -> str | None:
@@ -94,7 +102,9 @@ class Stand(NamedTuple):
         return (self.content, bool(self.sides)) != (other.content, bool(other.sides))
 
 
-NOTHING = Stand(date.min, None, None, None, 0, "", 0, None, None, "")
+STORED = Stand._fields[:-1]
+
+NOTHING = Stand(date.min, None, None, None, 0, "", None, None, "")
 """What a line answers before anything is said in it."""
 
 
@@ -103,8 +113,10 @@ def numbers(joined: str) -> list[int]:
     return [int(each) for each in joined.split(",")] if joined else []
 
 
-_line, _standing = table_of(Line), table_of(Standing)
-_COLUMNS: tuple[Any, ...] = tuple(_standing.c[name] for name in Stand._fields)
+_line, _entry, _standing = table_of(Line), table_of(LineEntry), table_of(Standing)
+_COLUMNS: tuple[Any, ...] = tuple(_standing.c[name] for name in STORED)
+# Spelt out, or the index of reports is not seen to serve.
+_IS_REPORT: Any = sa.literal_column(f"'{Voice.REPORT}'")
 _KEY = (_line.c.country_code, sa.type_coerce(_line.c.component, sa.String).label("component"))
 _SEQ, _DAY = sa.bindparam("seq", type_=sa.BigInteger), sa.bindparam("day", type_=sa.Date)
 
@@ -125,12 +137,27 @@ def _last(line_id: Any, seq: Any) -> Any:
     )
 
 
+def _reports(line_id: Any, seq: Any) -> Any:
+    """Return the query of how many reports stand beside a line's position on a day, as known at a seq."""
+    report = _entry.alias("report")
+    return (
+        sa.select(sa.func.count())
+        .select_from(report)
+        .where(
+            *(report.c.line_id == line_id, report.c.voice == _IS_REPORT),
+            *(report.c.effective_on <= _DAY, _is_live(report, seq)),
+        )
+        .correlate_except(report)
+        .scalar_subquery()
+    )
+
+
 def _with_last(dialect: str, source: Any, line_id: Any, seq: Any) -> tuple[Any, list[Any]]:
     """Return `source` joined with what holds in its lines, and the columns of `Stand`."""
-    last = _last(line_id, seq)
+    last, reports = _last(line_id, seq), _reports(line_id, seq)
     if dialect == "postgresql":
         found = last.lateral()
-        return sa.outerjoin(source, found, sa.true()), [found.c[name] for name in Stand._fields]
+        return sa.outerjoin(source, found, sa.true()), [*(found.c[name] for name in STORED), reports]
     place = last.with_only_columns(last.selected_columns.holds_from, last.selected_columns.seq)
     at = sa.and_(
         _standing.c.line_id == line_id,
@@ -138,7 +165,7 @@ def _with_last(dialect: str, source: Any, line_id: Any, seq: Any) -> tuple[Any, 
         sa.tuple_(_standing.c.holds_from, _standing.c.seq + 0) == place.scalar_subquery(),
     )
     # Not a plain join, or SQLite might go from the standings to their lines.
-    return sa.outerjoin(source, _standing, at), list(_COLUMNS)
+    return sa.outerjoin(source, _standing, at), [*_COLUMNS, reports]
 
 
 def stands_on(session: Session, seq: int, day: date, lines: Lines = EVERY) -> dict[LineKey, Stand]:
@@ -193,11 +220,14 @@ def stands_of(
     after: date | None = None,
     until: date | None = None,
 ) -> dict[LineKey, list[Stand]]:
-    """Return all that `lines` answer from days later than `after` and up to `until` on, in order."""
+    """Return all that `lines` answer from days later than `after` and up to `until` on, in order.
+
+    Their reports are not counted: they differ from day to day (see `report_days`).
+    """
     days = {name: day for name, day in (("after", after), ("until", until)) if day is not None}
     found: dict[LineKey, list[Stand]] = {}
     for row in _over_days(lines.shape, *days).rows(session, seq=seq, **days, **lines.values()):
-        found.setdefault((row[0], row[1]), []).append(Stand._make(row[2:]))
+        found.setdefault((row[0], row[1]), []).append(Stand(*row[2:]))
     for stands in found.values():
         stands.sort()
     return dict(sorted(found.items()))
@@ -216,14 +246,42 @@ def _over_days(shape: Shape, *ends: str) -> Prepared:
     return Prepared(query)
 
 
+def report_days(session: Session, seq: int, lines: Lines = EVERY) -> dict[LineKey, list[date]]:
+    """Return, by line, the day from which each report of it counts that is live at `seq`, in order."""
+    found: dict[LineKey, list[date]] = {}
+    for country, component, day in _report_days(lines.shape).rows(session, seq=seq, **lines.values()):
+        found.setdefault((country, component), []).append(day)
+    return found
+
+
+@cache
+def _report_days(shape: Shape) -> Prepared:
+    return Prepared(
+        sa.select(*_KEY, _entry.c.effective_on)
+        .select_from(sa.join(_entry, _line, _line.c.id == _entry.c.line_id))
+        .where(_entry.c.voice == _IS_REPORT, _is_live(_entry, _SEQ), shape.condition())
+        .order_by(_entry.c.effective_on)
+    )
+
+
+def counted(stand: Stand, reports: Sequence[date], day: date) -> Stand:
+    """Return what a line answers with the reports beside it on `day`, of those that count from such days."""
+    return stand._replace(reports=bisect_right(reports, day))
+
+
+class Moves(NamedTuple):
+    """What a line answers on a day as it was known at two seqs, and at each that moved it in between."""
+
+    first: Stand
+    last: Stand
+    steps: list[tuple[int, Stand, Stand]]
+    """By seq, in order: what it answered just before, and from then on."""
+
+
 def moves_between(
     session: Session, seqs: tuple[int, int], day: date, lines: Lines = EVERY
-) -> dict[LineKey, list[tuple[int, Stand]]]:
-    """Return what the lines that move between two seqs answer on `day`, by the seq from which it is known.
-
-    Of each line the first is that of the first seq, and one follows for each later entry, up to
-    the second seq, that may change it.
-    """
+) -> dict[LineKey, Moves]:
+    """Return what the lines that move between two seqs answer on `day`."""
     first, last = seqs
     lined = sa.join(_standing, _line, _line.c.id == _standing.c.line_id)
     moved = {
@@ -236,15 +294,22 @@ def moves_between(
             .distinct()
         )
     }
-    moved |= {(line_id, first) for line_id, _ in moved}
     if not moved:
         return {}
-    asked = pairs(session, moved)
+    wanted = moved | {(line_id, seq - 1) for line_id, seq in moved}
+    asked = pairs(session, wanted | {(line_id, seq) for line_id, _ in moved for seq in seqs})
     with_line = sa.join(asked, _line, _line.c.id == asked.c.first)
     source, columns = _with_last(session.get_bind().dialect.name, with_line, asked.c.first, asked.c.second)
-    query = sa.select(*_KEY, asked.c.second, *columns).select_from(source)
-    found: dict[LineKey, dict[int, Stand]] = {}
-    for row in session.execute(query, {"day": day}):
-        stand = NOTHING if row[3] is None else Stand._make(row[3:])
-        found.setdefault((row[0], row[1]), {})[row[2]] = stand
-    return {key: sorted(stands.items()) for key, stands in sorted(found.items())}
+    query = sa.select(*_KEY, asked.c.first, asked.c.second, *columns).select_from(source)
+    known: dict[tuple[int, int], Stand] = {}
+    keys: dict[LineKey, int] = {}
+    for country, component, line_id, seq, *cells in session.execute(query, {"day": day}):
+        keys[country, component] = line_id
+        known[line_id, seq] = NOTHING if cells[0] is None else Stand._make(cells)
+    found = {
+        key: Moves(known[line_id, first], known[line_id, last], []) for key, line_id in sorted(keys.items())
+    }
+    by_id = {line_id: key for key, line_id in keys.items()}
+    for line_id, seq in sorted(moved):
+        found[by_id[line_id]].steps.append((seq, known[line_id, seq - 1], known[line_id, seq]))
+    return found

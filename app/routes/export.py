@@ -38,7 +38,7 @@ from app.read_route import ReadRoute
 from app.routes.answers import READ_ONE
 from app.routes.filters import FilterQuery, LedgerQuery
 from app.sources import newest_source_id, sources_up_to
-from app.standings import stands_of
+from app.standings import report_days, stands_of
 
 router = APIRouter(prefix="/v1/export", tags=["export"], route_class=ReadRoute, dependencies=[SEEN])
 
@@ -107,9 +107,11 @@ def _history(read: Read, wanted: PositionFilter, countries: Iterable[str]) -> It
     for code in countries:
         if wanted.countries is None or code in wanted.countries:
             with database.reading(Need(read.seq)) as session:
-                stands = stands_of(session, read.seq, Lines({code}, wanted.components), until=read.day)
+                lines = Lines({code}, wanted.components)
+                stands = stands_of(session, read.seq, lines, until=read.day)
+                reports = report_days(session, read.seq, lines)
                 seen = viewer(session, read.settings.stale_after_days)
-                rows = list(history_rows(stands, seen, read.day, wanted))
+                rows = list(history_rows(stands, reports, seen, read.day, wanted))
             yield from rows
 
 

@@ -129,7 +129,7 @@ def get_position(
                 meta=read.meta(0 if position is None else 1),
                 position=None if position is None else position.view,
                 possible=[viewer.possible(key, seq, len(reports)).view for seq in possible],
-                history=listed(events(viewer, key, story.steps(key, read.day))),
+                history=listed(events(viewer, key, story.steps(key, read.day), story.report_days(key))),
                 reports=listed(viewer.statements(reports)),
             )
         )

@@ -54,7 +54,6 @@ def upgrade() -> None:
         sa.Column("last_affirmed_on", sa.Date(), nullable=True),
         sa.Column("affirmations", sa.Integer(), nullable=False),
         sa.Column("sides", sa.Text(), nullable=False),
-        sa.Column("reports", sa.Integer(), nullable=False),
         sa.Column("content", sa.String(160), nullable=True),
         sa.Column("step", sa.String(10), nullable=True),
         sa.Column("step_seqs", sa.Text(), nullable=False),
@@ -64,6 +63,13 @@ def upgrade() -> None:
     )
     for columns in (["seq"], ["left_seq"], ["holds_from", "left_seq"]):
         op.create_index(f"standing_{'_'.join(columns)}_idx", "standing", columns)
+    op.create_index(
+        "line_entry_reports_idx",
+        "line_entry",
+        ["line_id", "effective_on", "seq", "left_seq"],
+        sqlite_where=sa.text("voice = 'report'"),
+        postgresql_where=sa.text("voice = 'report'"),
+    )
     with Session(op.get_bind()) as session:
         derive_everything(session)
         session.flush()
