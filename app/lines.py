@@ -61,7 +61,8 @@ class LineEntry(SQLModel, table=True):
         sa.Index(None, "seq"),
         sa.Index(
             "line_entry_reports_idx",
-            *("line_id", "effective_on", "seq", "left_seq"),
+            # With the voice, though it is always the same: SQLite would look for it in the row.
+            *("line_id", "effective_on", "seq", "left_seq", "voice"),
             sqlite_where=sa.text("voice = 'report'"),
             postgresql_where=sa.text("voice = 'report'"),
         ),
