@@ -114,7 +114,7 @@ def note_use(session: Session, writer: Writer) -> None:
 def authenticate(request: Request) -> Writer:
     """Return who sends a request, before its body is read."""
     database: Database = request.app.state.database
-    with database.reading() as session:
+    with database.reading(is_light=True) as session:
         return writer_of(session, authorization(request))
 
 

@@ -45,8 +45,11 @@ POSTGRESQL = {
 }
 """How a connection to PostgreSQL is made; a server that is silent is given up, not waited for."""
 
-READERS = 3
-"""How many readings run at once in a process: more would only slow each other, and the writer, down."""
+READERS = {"sqlite": 1, "postgresql": 3}
+"""How many readings run at once in a process: more would only slow each other, and the writer, down.
+
+SQLite's driver gives the interpreter up at every row: two at once take twice as long each.
+"""
 
 REPLICA_WAIT = 2
 """Seconds after which a replica that does not let us in is given up: libpq's shortest."""
@@ -314,7 +317,7 @@ class Database:
         self.replicas = Replicas(address(replicas)) if replicas and not self.is_embedded else None
         self._known: tuple[bytes, Newest] | None = None
         self._writer = Turn()
-        self._readers = threading.BoundedSemaphore(READERS)
+        self._readers = threading.BoundedSemaphore(READERS[self.url.get_backend_name()])
         self.beacon = shared_beacon()
         path = self.url.database
         self._file = FileState(path) if self.is_embedded and path and _is_file(self.url) else None
@@ -325,7 +328,8 @@ class Database:
         """Give a session that sees one state of the record throughout: by default the newest.
 
         Whoever says what they need may be given a replica that has it, and else the primary.
-        Raises `Busy` when its turn does not come in time; what `is_light` waits for none.
+        Raises `Busy` when its turn does not come in time; what `is_light`, a
+        seek or two, waits for none.
         """
         if is_light:
             with self._reading(need) as session:

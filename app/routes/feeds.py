@@ -100,7 +100,7 @@ def follow_changes(
     """The ledger live, as server-sent events: one `change` each, its id the seq."""
     database: Database = request.app.state.database
     watch: Watch = request.app.state.watch
-    with database.reading() as session:
+    with database.reading(is_light=True) as session:
         wanted = query.ledger_filter(session)
         newest = head_of(session).seq
     after = newest if query.after is None else query.after

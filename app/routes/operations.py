@@ -117,6 +117,6 @@ def get_metrics(request: Request, _: Annotated[NoQuery, Query()]) -> Response:
     """What the server counts and measures, for Prometheus."""
     database: Database = request.app.state.database
     # The other figures are the more wanted when the database is away.
-    with suppress(Busy, SQLAlchemyError), database.reading() as session:
+    with suppress(Busy, SQLAlchemyError), database.reading(is_light=True) as session:
         LEDGER_HEAD.set(head_of(session).seq)
     return Response(exposition(), headers={"Cache-Control": "no-store"}, media_type=CONTENT_TYPE_LATEST)
