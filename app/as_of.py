@@ -135,9 +135,9 @@ class Viewer:
         if wanted:
             self._read |= pieces_by_seq(self.session, wanted)
 
-    def load_shown(self, stands: Iterable[Stand | None]) -> None:
+    def load_shown(self, stands: Iterable[Stand]) -> None:
         """Read all that is shown of what lines answer."""
-        self.load(seq for stand in stands if stand is not None for seq in stand.shown_seqs)
+        self.load(seq for stand in stands for seq in stand.shown_seqs)
 
     def stands_on(self, seq: int, day: date, lines: Lines) -> dict[LineKey, Stand]:
         """Return what lines answer, as `standings.stands_on` does; all that is shown of it is read too."""
@@ -148,16 +148,17 @@ class Viewer:
 
     def pieces(self, seq: int) -> Pieces:
         """Return the JSON of a statement."""
-        if seq not in self._read:
-            self.load([seq])
-        return self._read[seq][1]
+        return self._known(seq)[1]
 
     def statement(self, seq: int) -> Item[StatementView]:
         """Return a statement, whole."""
+        country, pieces = self._known(seq)
+        return Item(StatementView, pieces.statement(seq, country))
+
+    def _known(self, seq: int) -> tuple[str, Pieces]:
         if seq not in self._read:
             self.load([seq])
-        country, pieces = self._read[seq]
-        return Item(StatementView, pieces.statement(seq, country))
+        return self._read[seq]
 
     def statements(self, seqs: Sequence[int]) -> list[Item[StatementView]]:
         """Return statements, whole, in this order."""
@@ -168,27 +169,27 @@ class Viewer:
         """Return what a line holds on `day` as it is seen, or None where it holds nothing."""
         if stand is None or stand.shown_seq is None or stand.last_affirmed_on is None:
             return None
-        pieces = self.pieces(stand.shown_seq)
         sides = ",".join(self.statement(seq).json for seq in stand.side_seqs) if stand.sides else ""
         stale = day - stand.last_affirmed_on > self.stale_after
-        return Item(
-            PositionView,
-            f'{self._begun(key)},{pieces.words},"conditional":{_spelt(pieces.is_conditional)},'
-            f'{pieces.content},"since":"{stand.since}",{pieces.dates},'
-            f'"last_affirmed_on":"{stand.last_affirmed_on}","affirmations":{stand.affirmations},'
-            f'"stale":{_spelt(stale)},"certainty":"certain","contested":{_spelt(bool(stand.sides))},'
-            f'"sides":[{sides}],"reports":{stand.reports},"seq":{stand.shown_seq},{pieces.source}}}',
-        )
+        run = f'"{stand.since}"', f'"{stand.last_affirmed_on}"', stand.affirmations, _spelt(stale)
+        return self._shown(key, stand.shown_seq, "certain", run, sides, stand.reports)
 
     def possible(self, key: LineKey, seq: int, reports: int) -> Item[PositionView]:
         """Return what may hold already, though it is not certain yet (DESIGN.md 3.6)."""
-        pieces = self.pieces(seq)
+        return self._shown(key, seq, "possible", ("null", "null", 0, "false"), "", reports)
+
+    def _shown(
+        self, key: LineKey, seq: int, certainty: str, run: tuple[str, str, int, str], sides: str, reports: int
+    ) -> Item[PositionView]:
+        """Return a statement as a position; `run` is since when, last affirmed, how often, whether stale."""
+        pieces, (since, last_affirmed_on, affirmations, stale) = self.pieces(seq), run
         return Item(
             PositionView,
             f'{self._begun(key)},{pieces.words},"conditional":{_spelt(pieces.is_conditional)},'
-            f'{pieces.content},"since":null,{pieces.dates},"last_affirmed_on":null,"affirmations":0,'
-            '"stale":false,"certainty":"possible","contested":false,"sides":[],'
-            f'"reports":{reports},"seq":{seq},{pieces.source}}}',
+            f'{pieces.content},"since":{since},{pieces.dates},"last_affirmed_on":{last_affirmed_on},'
+            f'"affirmations":{affirmations},"stale":{stale},"certainty":"{certainty}",'
+            f'"contested":{_spelt(bool(sides))},"sides":[{sides}],"reports":{reports},"seq":{seq},'
+            f"{pieces.source}}}",
         )
 
     def _begun(self, key: LineKey) -> str:

@@ -94,7 +94,7 @@ def writer_of(session: Session, header: bytes | None) -> Writer:
     parts = key.strip().split(b"_")
     if scheme.lower() != b"bearer" or len(parts) != 3 or not parts[1].isalnum():
         raise _unauthenticated("Send `Authorization: Bearer <key>`.")
-    found = next(iter(_KEY.named(session, key_id=parts[1].decode("ascii", "replace"))), None)
+    found = _KEY.first(session, key_id=parts[1].decode("ascii", "replace"))
     known = found.key_hash if found else "-"
     if not hmac.compare_digest(_hash(key.strip()), known) or found is None:
         raise _unauthenticated("There is no such key.")

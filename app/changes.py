@@ -357,7 +357,7 @@ def _change_json(row: Any, seq: int) -> str:
 # Most texts here are the name of a key, or nothing.
 @lru_cache(1000)
 def _text(value: str | None) -> str:
-    return "null" if value is None else to_json(value).decode()
+    return to_json(value).decode()
 
 
 def _number(value: int | None) -> str:

@@ -328,20 +328,16 @@ class Database:
         """Give a session that sees one state of the record throughout: by default the newest.
 
         Whoever says what they need may be given a replica that has it, and else the primary.
-        Raises `Busy` when its turn does not come in time; what `is_light`, a
-        seek or two, waits for none.
+        Raises `Busy` when its turn does not come in time; what `is_light`, a seek or two, waits for none.
         """
-        if is_light:
-            with self._reading(need) as session:
-                yield session
-            return
-        if not self._readers.acquire(timeout=self.write_wait):
+        if not is_light and not self._readers.acquire(timeout=self.write_wait):
             raise Busy(headers={"Retry-After": "2"})
         try:
             with self._reading(need) as session:
                 yield session
         finally:
-            self._readers.release()
+            if not is_light:
+                self._readers.release()
 
     def _reading(self, need: Need | None) -> Session:
         if self.is_embedded:

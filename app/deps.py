@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from datetime import date, datetime
+from functools import cached_property
 from typing import Any, TypeVar, cast
 
 from fastapi import Request, Response
@@ -342,7 +343,7 @@ class Write:
     viewer: Viewer
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class Answer:
     """What a write answers."""
 
@@ -350,9 +351,14 @@ class Answer:
     location: str | None
     status: int = 201
 
+    @cached_property
+    def text(self) -> str:
+        """The body as it leaves, and as it is kept for retries."""
+        return self.body.model_dump_json()
+
     def response(self) -> Response:
         """Return it as it leaves."""
-        return _written(self.status, self.body.model_dump_json(), self.location)
+        return _written(self.status, self.text, self.location)
 
 
 class WriteQuery(NoQuery):
@@ -395,7 +401,7 @@ def write(request: Request, query: WriteQuery, work: Callable[[Write], Answer]) 
                     request_digest=digest,
                     status=answer.status,
                     location=answer.location,
-                    body=answer.body.model_dump_json(),
+                    body=answer.text,
                     kept_at=utc_now(),
                 ),
             )

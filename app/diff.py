@@ -206,9 +206,7 @@ def diff_days(
     steps = {key: list(steps_of(stands, before.get(key))) for key, stands in spoken.items()}
     found: list[Difference] = []
     if mode is Mode.EVENTS:
-        viewer.load_shown(
-            stand for each in steps.values() for step in each for stand in (step.before, step.after)
-        )
+        viewer.load_shown(_ends(steps.values()))
         reports = report_days(session, seq, changed)
         for key, each in steps.items():
             found += events(viewer, key, each, reports.get(key, ()))
@@ -302,9 +300,7 @@ def diff_knowledge(
     if mode is Mode.NET:
         ends = {key: (moves[key].first, moves[key].last) for key in steps}
         steps = {key: [step] for key, each in steps.items() if (step := net(each, *ends[key]))}
-    viewer.load_shown(
-        stand for each in steps.values() for step in each for stand in (step.before, step.after)
-    )
+    viewer.load_shown(_ends(steps.values()))
     for key, each in steps.items():
         for step in each:
             found.append(

@@ -234,9 +234,12 @@ _HEARD = sa.select(*_LINE, *_IN_LINE).select_from(_JOINED)
 _FIRST, _LAST = (sa.bindparam(name, type_=sa.BigInteger) for name in ("first", "last"))
 
 
-def _recorded(entry: Any, first: Any, last: Any) -> sa.ColumnElement[bool]:
-    """Return the condition that an entry is live at any seq from `first` to `last`, both included."""
-    return sa.and_(entry.seq <= last, sa.or_(entry.left_seq.is_(None), entry.left_seq > first))
+def live_between(columns: Any, first: Any, last: Any) -> sa.ColumnElement[bool]:
+    """Return the condition that a row is live at any seq from `first` to `last`, both included.
+
+    `columns` are those of a table with `seq` and `left_seq`.
+    """
+    return sa.and_(columns.seq <= last, sa.or_(columns.left_seq.is_(None), columns.left_seq > first))
 
 
 def entries(
@@ -252,13 +255,13 @@ def entries(
     """
     days = {} if until is None else {"until": until}
     first, last = seqs
-    query = _live_between(lines.shape, *days)
+    query = _heard_between(lines.shape, *days)
     return [Heard._make(row) for row in query.rows(session, first=first, last=last, **days, **lines.values())]
 
 
 @cache
-def _live_between(shape: Shape, *ends: str) -> Prepared:
-    query = _HEARD.where(_recorded(_entry, _FIRST, _LAST), shape.condition())
+def _heard_between(shape: Shape, *ends: str) -> Prepared:
+    query = _HEARD.where(live_between(_entry, _FIRST, _LAST), shape.condition())
     if "until" in ends:
         query = query.where(_entry.effective_on <= sa.bindparam("until", type_=sa.Date))
     return Prepared(query)
@@ -275,14 +278,14 @@ def _possible(shape: Shape) -> Prepared:
     day = sa.bindparam("day", type_=sa.Date)
     effective_on, starts_on = _entry.effective_on, _entry.starts_on
     later = (starts_on < effective_on, starts_on <= day, effective_on > day)
-    return Prepared(_HEARD.where(*later, _recorded(_entry, _FIRST, _LAST), shape.condition()))
+    return Prepared(_HEARD.where(*later, live_between(_entry, _FIRST, _LAST), shape.condition()))
 
 
 def tracked_countries(session: Session, seq: int) -> set[str]:
     """Return the countries of which any statement was live at `seq`."""
     live = (
         sa.select(sa.literal(1))
-        .where(_entry.line_id == _line.id, _recorded(_entry, seq, seq))
+        .where(_entry.line_id == _line.id, live_between(_entry, seq, seq))
         .correlate(_lines)
     )
     return set(session.scalars(sa.select(_line.country_code).where(sa.exists(live)).distinct()))

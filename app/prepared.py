@@ -68,6 +68,10 @@ class Prepared:
         row = self._in_words_of(session.connection().dialect).row
         return list(map(row._make, self.rows(session, **values)))
 
+    def first(self, session: Session, **values: Any) -> Any:
+        """Return the first of these rows, or None if there is none."""
+        return next(iter(self.named(session, **values)), None)
+
     def _in_words_of(self, dialect: Dialect) -> _Compiled:
         found = self._compiled.get(dialect.name)
         if found is None:

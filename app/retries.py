@@ -73,7 +73,7 @@ def find_answer(session: Session, api_key_id: str, key: str, digest: str) -> Any
 
     Raises `KeyReused` when the request was another one.
     """
-    kept = next(iter(_KEPT.named(session, api_key_id=api_key_id, idempotency_key=key)), None)
+    kept = _KEPT.first(session, api_key_id=api_key_id, idempotency_key=key)
     if kept is None or utc_now() - kept.kept_at > KEPT_FOR:
         return None
     if kept.request_digest != digest:

@@ -89,7 +89,7 @@ def find_source(session: Session, new: NewSource) -> Any:
     It comes with the columns of `Source`.
     """
     if new.url is not None:
-        return next(iter(_BY_URL.named(session, canonical_url=canonical_url(new.url))), None)
+        return _BY_URL.first(session, canonical_url=canonical_url(new.url))
     query = _NEWEST.where(
         _sources.c.canonical_url.is_(None),
         _sources.c.title == new.title,
@@ -110,9 +110,7 @@ def newest_source_id(session: Session, seq: int | None) -> str:
     return str(session.exec(query).one() or 0)
 
 
-def sources_up_to(
-    session: Session, newest: int, after: int = 0, limit: int | None = None
-) -> Sequence[Source]:
+def sources_up_to(session: Session, newest: int, after: int, limit: int) -> Sequence[Source]:
     """Return the sources above the id `after` and up to the id `newest`, at most `limit`, by id."""
     query = select(Source).where(col(Source.id) > after, col(Source.id) <= newest)
     return session.exec(query.order_by(col(Source.id)).limit(limit)).all()
@@ -129,14 +127,3 @@ def get_source(session: Session, source_id: int, newest: int) -> Source:
     if source is None:
         raise NotFound("No such source; /v1/sources lists them all.")
     return source
-
-
-def source_brief(source: Any) -> SourceBrief:
-    """Return what is shown of a source beside a position; `source` has the columns of `Source`."""
-    return SourceBrief(
-        id=source.id,
-        title=source.title,
-        publisher=source.publisher,
-        url=source.url,
-        published_on=source.published_on,
-    )

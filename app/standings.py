@@ -23,6 +23,7 @@ from app.lines import (
     LineKey,
     Lines,
     Shape,
+    live_between,
 )
 from app.prepared import Prepared
 from app.statements import Pieces, StatementJSON
@@ -121,16 +122,12 @@ _KEY = (_line.c.country_code, sa.type_coerce(_line.c.component, sa.String).label
 _SEQ, _DAY = sa.bindparam("seq", type_=sa.BigInteger), sa.bindparam("day", type_=sa.Date)
 
 
-def _is_live(standing: Any, seq: Any) -> sa.ColumnElement[bool]:
-    return sa.and_(standing.c.seq <= seq, sa.or_(standing.c.left_seq.is_(None), standing.c.left_seq > seq))
-
-
 def _last(line_id: Any, seq: Any) -> Any:
     """Return the query of what holds in a line on a day, as known at a seq: one seek."""
     last = _standing.alias("last")
     return (
         sa.select(last)
-        .where(last.c.line_id == line_id, last.c.holds_from <= _DAY, _is_live(last, seq))
+        .where(last.c.line_id == line_id, last.c.holds_from <= _DAY, live_between(last.c, seq, seq))
         .order_by(last.c.holds_from.desc(), last.c.seq.desc())
         .limit(1)
         .correlate_except(last)
@@ -145,7 +142,7 @@ def _reports(line_id: Any, seq: Any) -> Any:
         .select_from(report)
         .where(
             *(report.c.line_id == line_id, report.c.voice == _IS_REPORT),
-            *(report.c.effective_on <= _DAY, _is_live(report, seq)),
+            *(report.c.effective_on <= _DAY, live_between(report.c, seq, seq)),
         )
         .correlate_except(report)
         .scalar_subquery()
@@ -238,7 +235,7 @@ def _over_days(shape: Shape, *ends: str) -> Prepared:
     query = sa.select(*_KEY, *_COLUMNS).select_from(
         sa.join(_standing, _line, _line.c.id == _standing.c.line_id)
     )
-    query = query.where(_is_live(_standing, _SEQ), shape.condition())
+    query = query.where(live_between(_standing.c, _SEQ, _SEQ), shape.condition())
     if "after" in ends:
         query = query.where(_standing.c.holds_from > sa.bindparam("after", type_=sa.Date))
     if "until" in ends:
@@ -259,7 +256,7 @@ def _report_days(shape: Shape) -> Prepared:
     return Prepared(
         sa.select(*_KEY, _entry.c.effective_on)
         .select_from(sa.join(_entry, _line, _line.c.id == _entry.c.line_id))
-        .where(_entry.c.voice == _IS_REPORT, _is_live(_entry, _SEQ), shape.condition())
+        .where(_entry.c.voice == _IS_REPORT, live_between(_entry.c, _SEQ, _SEQ), shape.condition())
         .order_by(_entry.c.effective_on)
     )
 

@@ -160,9 +160,9 @@ class Pieces(NamedTuple):
     """From `stated_earliest_on` to `notes`."""
     source: str
 
-    def statement(self, seq: int | None, country: str) -> str:
+    def statement(self, seq: int, country: str) -> str:
         """Return the JSON of the statement, as of `StatementView`."""
-        return f'{{"seq":{"null" if seq is None else seq},"country":"{country}",{",".join(self)}}}'
+        return f'{{"seq":{seq},"country":"{country}",{",".join(self)}}}'
 
     def told(self) -> dict[str, Any]:
         """Return what is said in it, from `kind` to `quote`."""
