@@ -10,13 +10,13 @@ import time
 from collections import OrderedDict
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import NamedTuple
 
-from prometheus_client import Counter, Histogram
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from app.db import utc_now
 from app.edge import ROUTE, note_answer, request_id_of
-from app.metrics import CACHE_EVICTIONS, CACHE_LOOKUPS, REQUEST_SECONDS, REQUESTS, count_request
+from app.metrics import CACHE_EVICTIONS, CACHE_LOOKUPS, TOLD_AFTER, count_hit, tell_hits
 
 Key = tuple[object, ...]
 Headers = list[tuple[bytes, bytes]]
@@ -27,23 +27,29 @@ LARGEST = 0.25
 _OVERHEAD = 2_000
 """About how many bytes an answer takes beside its body."""
 
-_HITS = CACHE_LOOKUPS.labels("answers", "hit")
 _MISSES = CACHE_LOOKUPS.labels("answers", "miss")
+
+
+class Moment(NamedTuple):
+    """What an answer holds for that has no moment of its own: today's record."""
+
+    state: bytes
+    """What the record's state is called."""
+    day: int
 
 
 @dataclass(frozen=True, slots=True)
 class Kept:
     """An answer as it left, and what it holds for; without a body it only tells that nothing changed."""
 
-    state: bytes | None
-    """What the record's state was called when it was made; None: it can never differ."""
-    day: int
+    moment: Moment | None
+    """When it was made; None: it can never differ."""
     etag: bytes
     headers: Headers
+    bare_headers: Headers
+    """Those that it has without its body."""
     body: bytes | None
     route: str
-    answered: Counter
-    seconds: Histogram
 
     @property
     def size(self) -> int:
@@ -66,7 +72,10 @@ class Cache:
         self._kept: OrderedDict[Key, Kept] = OrderedDict()
         self._size = 0
         self._making: dict[Key, asyncio.Event] = {}
-        self._last_state: bytes | None = None
+        self._asked: Moment | None = None
+        self._is_asked = False
+        self._will_tell = False
+        self._last: Moment | None = None
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] != "http" or scope["method"] not in ("GET", "HEAD"):
@@ -76,12 +85,12 @@ class Cache:
         given: dict[bytes, bytes] = dict(scope["headers"])
         # A header that is given twice is left to those who know what that means.
         is_plain = len(given) == len(scope["headers"]) and b"authorization" not in given
-        state = self._state() if is_plain else None
-        if state is None:
+        moment = self._moment() if is_plain else None
+        if moment is None:
             await self.app(scope, receive, send)
             return
-        if state != self._last_state:
-            self._drop_outdated(state)
+        if moment != self._last:
+            self._drop_outdated(moment)
         key = (
             scope["scheme"],
             given.get(b"host"),
@@ -96,23 +105,46 @@ class Cache:
         if making is not None and key not in self._kept:
             await making.wait()  # somebody else has asked the same just now
         kept = self._kept.get(key)
-        known = given.get(b"if-none-match")
-        if kept is not None and _serves(kept, state) and (kept.body is not None or _is_known(kept, known)):
-            self._kept.move_to_end(key)
-            _HITS.inc()
-            await _answer(kept, scope, given, send, begun)
-            return
+        if kept is not None and kept.moment in (None, moment):
+            is_known = _is_known(kept, given.get(b"if-none-match"))
+            if is_known or kept.body is not None:
+                self._kept.move_to_end(key)
+                await _answer(kept, scope, given, send, begun, is_known=is_known)
+                return
         _MISSES.inc()
         if scope["method"] == "HEAD" or key in self._making:
             await self.app(scope, receive, send)
             return
         self._making[key] = made = asyncio.Event()
         try:
-            await self.app(scope, receive, self._keeping(key, state, scope, send, made))
+            await self.app(scope, receive, self._keeping(key, moment, scope, send, made))
         finally:
             self._release(key, made)
 
-    def _keeping(self, key: Key, state: bytes, scope: Scope, send: Send, made: asyncio.Event) -> Send:
+    def _moment(self) -> Moment | None:
+        """Return today's record, None while it cannot be told; asked once for all requests that are there.
+
+        A request that comes later stands behind the forgetting in the loop's queue.
+        """
+        if not self._is_asked:
+            state = self._state()
+            self._asked = None if state is None else Moment(state, utc_now().toordinal())
+            self._is_asked = True
+            loop = asyncio.get_running_loop()
+            loop.call_soon(self._forget)
+            if not self._will_tell:
+                self._will_tell = True
+                loop.call_later(TOLD_AFTER, self._tell)
+        return self._asked
+
+    def _forget(self) -> None:
+        self._is_asked = False
+
+    def _tell(self) -> None:
+        self._will_tell = False
+        tell_hits()
+
+    def _keeping(self, key: Key, moment: Moment, scope: Scope, send: Send, made: asyncio.Event) -> Send:
         """Return a `send` that keeps what passes, if it may be kept; `made` tells when that is decided."""
         start: Message = {}
 
@@ -124,7 +156,7 @@ class Cache:
                     self._release(key, made)
             elif not made.is_set():
                 if not message.get("more_body", False):
-                    self._keep(key, state, scope, start, message.get("body", b""))
+                    self._keep(key, moment, scope, start, message.get("body", b""))
                 self._release(key, made)
             await send(message)
 
@@ -136,19 +168,16 @@ class Cache:
             del self._making[key]
         made.set()
 
-    def _keep(self, key: Key, state: bytes, scope: Scope, start: Message, body: bytes) -> None:
-        headers: dict[bytes, bytes] = dict(start["headers"])
-        control = headers.get(b"cache-control", b"")
-        route = scope.get(ROUTE, "none")  # whatever stands in between may have passed on a copy
+    def _keep(self, key: Key, moment: Moment, scope: Scope, start: Message, body: bytes) -> None:
+        headers = [pair for pair in start["headers"] if pair[0] != b"x-request-id"]
+        told: dict[bytes, bytes] = dict(headers)
         kept = Kept(
-            state=None if b"immutable" in control else state,
-            day=utc_now().toordinal(),
-            etag=headers[b"etag"],
-            headers=[pair for pair in start["headers"] if pair[0] != b"x-request-id"],
+            moment=None if b"immutable" in told.get(b"cache-control", b"") else moment,
+            etag=told[b"etag"],
+            headers=headers,
+            bare_headers=[pair for pair in headers if pair[0] not in _OF_A_BODY],
             body=body if start["status"] == 200 else None,
-            route=route,
-            answered=REQUESTS.labels("GET", route, "200"),
-            seconds=REQUEST_SECONDS.labels("GET", route),
+            route=scope.get(ROUTE, "none"),  # whatever stands in between may have passed on a copy
         )
         if kept.size > self._limit * LARGEST:
             return
@@ -163,9 +192,9 @@ class Cache:
         kept = self._kept.pop(key, None)
         self._size -= 0 if kept is None else kept.size
 
-    def _drop_outdated(self, state: bytes) -> None:
-        self._last_state = state
-        for key in [key for key, kept in self._kept.items() if not _serves(kept, state)]:
+    def _drop_outdated(self, moment: Moment) -> None:
+        self._last = moment
+        for key in [key for key, kept in self._kept.items() if kept.moment not in (None, moment)]:
             self._drop(key)
 
 
@@ -174,11 +203,6 @@ def _may_be_kept(start: Message) -> bool:
     headers: dict[bytes, bytes] = dict(start["headers"])
     is_private = b"no-store" in headers.get(b"cache-control", b"")
     return start["status"] in (200, 304) and b"etag" in headers and not is_private
-
-
-def _serves(kept: Kept, state: bytes) -> bool:
-    """Tell whether an answer is still right; one without a day of its own is as of today."""
-    return kept.state is None or (kept.state == state and kept.day == utc_now().toordinal())
 
 
 def _is_known(kept: Kept, known: bytes | None) -> bool:
@@ -190,21 +214,15 @@ def _each(tags: bytes) -> list[bytes]:
     return [tag.strip() for tag in tags.split(b",")]
 
 
-async def _answer(kept: Kept, scope: Scope, given: dict[bytes, bytes], send: Send, begun: float) -> None:
+async def _answer(
+    kept: Kept, scope: Scope, given: dict[bytes, bytes], send: Send, begun: float, *, is_known: bool
+) -> None:
+    method, status = scope["method"], 304 if is_known else 200
     request_id = request_id_of(given.get(b"x-request-id", b"").decode("latin-1"))
-    headers = [*kept.headers, (b"x-request-id", request_id.encode())]
-    status, body = 200, kept.body or b""
-    if _is_known(kept, given.get(b"if-none-match")):
-        status, body = 304, b""
-        headers = [pair for pair in headers if pair[0] not in _OF_A_BODY]
-    elif scope["method"] == "HEAD":
-        body = b""
-    if status == 200 and scope["method"] == "GET":
-        kept.answered.inc()
-        kept.seconds.observe(time.perf_counter() - begun)
-    else:
-        count_request(scope["method"], kept.route, status, time.perf_counter() - begun)
-    note_answer(request_id, scope["method"], kept.route, status, begun)
+    headers = [*(kept.bare_headers if is_known else kept.headers), (b"x-request-id", request_id.encode())]
+    body = b"" if is_known or method == "HEAD" else kept.body or b""
+    count_hit(method, kept.route, status, time.perf_counter() - begun)
+    note_answer(request_id, method, kept.route, status, begun)
     await send({"type": "http.response.start", "status": status, "headers": headers})
     await send({"type": "http.response.body", "body": body})
 

@@ -1,6 +1,7 @@
 """The application: settings in, ASGI application out."""
 
 import gc
+import os
 import sys
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
@@ -20,6 +21,7 @@ from app.edge import Edge
 from app.errors import MEDIA_TYPE, install_error_handlers
 from app.following import Watch
 from app.limiting import Limits
+from app.metrics import tell_hits
 from app.pages import WebFiles, install_fault_pages
 from app.read_route import check_query
 from app.routes import (
@@ -80,6 +82,7 @@ def create_app(settings: Settings | None = None) -> FastAPI:
         database.listen()
         yield {"settings": settings, "watch": app.state.watch}
         database.close()
+        tell_hits()
 
     app = FastAPIOffline(
         title="Coalition commitment tracker",
@@ -91,7 +94,8 @@ def create_app(settings: Settings | None = None) -> FastAPI:
         redoc_url=None,
         swagger_ui_oauth2_redirect_url="/docs/oauth2-redirect",
         lifespan=lifespan,
-        telemetry={"auto_configure": True, "metrics": False, "logs": False},
+        # Without a collector it would be looked up for each answer whether there is one by now.
+        telemetry={"auto_configure": True, "tracing": _is_traced(), "metrics": False, "logs": False},
         generate_unique_id_function=lambda route: route.name,
     )
     app.state.settings = settings
@@ -141,6 +145,11 @@ def create_app(settings: Settings | None = None) -> FastAPI:
         front = partial(Cache, state=database.state, limit=settings.cache_bytes)
         app.build_middleware_stack = lambda: front(build())  # type: ignore[method-assign]
     return app
+
+
+def _is_traced() -> bool:
+    """Tell whether the environment says anything to OpenTelemetry."""
+    return any(name.startswith("OTEL_") for name in os.environ)
 
 
 def document(app: FastAPI) -> dict[str, Any]:

@@ -31,7 +31,7 @@ from app import prepared
 from app.auth import create_key
 from app.db import Database
 from app.main import create_app
-from app.metrics import CACHE_LOOKUPS
+from app.metrics import CACHE_LOOKUPS, tell_hits
 from app.settings import Settings
 from app.vocabulary import Scope
 from tests.make import Asked
@@ -205,6 +205,7 @@ def client(tracker: FastAPI, key: str | None = None) -> TestClient:
 
 def looked_up(result: str) -> float:
     """Return how many look-ups had this result so far."""
+    tell_hits()
     found: float = CACHE_LOOKUPS.labels("answers", result)._value.get()
     return found
 

@@ -18,7 +18,7 @@ from app import beacon
 from app.caching import Cache
 from app.db import Database
 from app.main import create_app
-from app.metrics import CACHE_EVICTIONS, REQUESTS
+from app.metrics import CACHE_EVICTIONS, REQUESTS, tell_hits
 from app.settings import Settings
 from tests import make
 from tests.conftest import Clock, client, looked_up, wait_until_sure
@@ -176,6 +176,7 @@ def test_what_was_kept_is_counted_and_logged_by_its_route(
     kept: TestClient, caplog: pytest.LogCaptureFixture
 ) -> None:
     def answered(status: str) -> float:
+        tell_hits()
         found: float = REQUESTS.labels("GET", "/v1/positions/{code}/{component}", status)._value.get()
         return found
 
@@ -378,5 +379,41 @@ def test_who_asks_the_same_at_once_waits_for_one_answer(is_kept: bool, asked: in
 
         assert await asked_together(slow, 5) == [b"answer"] * 5
         assert slow.asked == asked
+
+    asyncio.run(ask())
+
+
+def test_the_record_is_looked_at_once_for_requests_that_are_there_together() -> None:
+    asked: list[bytes] = []
+    record = b"one"
+
+    def state() -> bytes:
+        asked.append(record)
+        return record
+
+    async def app(_: Scope, __: Receive, send: Send) -> None:
+        await send({"type": "http.response.start", "status": 200, "headers": [(b"etag", b'W/"1"')]})
+        await send({"type": "http.response.body", "body": record})
+
+    async def ask() -> None:
+        nonlocal record
+        cache, bodies = Cache(app, state=state, limit=100_000), []
+
+        async def send(message: Message) -> None:
+            bodies.append(message.get("body"))
+
+        def request() -> "asyncio.Task[None]":
+            scope = {"type": "http", "method": "GET", "scheme": "http", "query_string": b"", "headers": []}
+            return asyncio.create_task(cache(scope, _nothing, send))
+
+        await asyncio.gather(*(request() for _ in range(5)))
+        assert asked == [b"one"]
+
+        first = request()
+        await asyncio.sleep(0)  # it has looked by now, and nobody has forgotten what it saw
+        record = b"two"
+        await asyncio.gather(first, request())
+        assert asked == [b"one", b"one", b"two"]
+        assert bodies[-1] == b"two"
 
     asyncio.run(ask())

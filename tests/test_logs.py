@@ -98,6 +98,7 @@ def spans(tracker: FastAPI) -> Iterator[InMemorySpanExporter]:
     exporter = InMemorySpanExporter()
     provider = TracerProvider()
     provider.add_span_processor(SimpleSpanProcessor(exporter))
+    tracker._telemetry["tracing"] = True
     tracker._telemetry["tracer_provider"] = provider
     yield exporter
     provider.shutdown()

@@ -8,7 +8,7 @@ from fastapi import FastAPI
 from starlette.testclient import TestClient
 
 from app.db import ROOT, Database
-from app.metrics import CACHE_LOOKUPS, REGISTRY, exposition
+from app.metrics import CACHE_LOOKUPS, REGISTRY, count_hit, count_request, exposition
 from app.settings import Settings
 from tests import make
 
@@ -57,6 +57,20 @@ def test_the_metrics_tell_how_the_record_is(anyone: TestClient, contributor: Tes
     assert 'tracker_cache_lookups_total{cache="tested",result="hit"}' in answer.text
     assert value("tracker_write_wait_seconds_count") > waits
     assert any(line.startswith("process_resident_memory_bytes ") for line in lines)
+
+
+def test_answers_from_memory_are_counted_as_all_others_are() -> None:
+    def found(route: str) -> list[str]:
+        lines = exposition().decode().replace(route, "route").splitlines()
+        return [each for each in lines if '"route"' in each and "_created" not in each]
+
+    before = value("tracker_cache_lookups_total", cache="answers", result="hit")
+    for seconds in (0.001, 0.25, 0.003, 0.001):
+        count_hit("GET", "/kept", 200, seconds)
+        count_request("GET", "/made", 200, seconds)
+
+    assert found("/kept") == found("/made") != []
+    assert value("tracker_cache_lookups_total", cache="answers", result="hit") == before + 4
 
 
 def test_the_metrics_can_be_had_while_the_database_cannot(tracker: FastAPI, anyone: TestClient) -> None:
