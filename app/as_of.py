@@ -4,12 +4,10 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import date, timedelta
 from enum import StrEnum
-from functools import lru_cache
 from operator import itemgetter
 from typing import Any
 
 from pydantic import Field as Described
-from pydantic_core import to_json
 from sqlmodel import Session
 
 from app.changes import Head, pieces_by_seq
@@ -17,7 +15,8 @@ from app.countries import CountryFacts, every_country
 from app.items import Item
 from app.lines import LineKey, Lines, by_place, possible_entries, relations_of
 from app.positions import PositionView
-from app.standings import Stand, shown_on
+from app.spelling import FLAGS, POSITION, shown_on, stands_shown_on
+from app.standings import Stand, stands_on
 from app.statements import Pieces, StatementView
 from app.vocabulary import FORCE, Component, ConditionType, Firmness, Kind, Voice, ladder
 
@@ -139,12 +138,22 @@ class Viewer:
         """Read all that is shown of what lines answer."""
         self.load(seq for stand in stands for seq in stand.shown_seqs)
 
-    def stands_on(self, seq: int, day: date, lines: Lines) -> dict[LineKey, Stand]:
-        """Return what lines answer, as `standings.stands_on` does; all that is shown of it is read too."""
-        stands, shown = shown_on(self.session, seq, day, lines)
-        self._read |= shown
-        self.load(seq for stand in stands.values() if stand.sides for seq in stand.side_seqs)
-        return stands
+    def shown_on(
+        self, seq: int, day: date, lines: Lines, until: date | None = None
+    ) -> dict[LineKey, Item[PositionView]]:
+        """Return what each of `lines` holds, as `spelling.shown_on` does."""
+        shown = shown_on(self.session, seq, day, until or day, self.stale_after, lines)
+        return {key: Item(PositionView, json) for key, json in shown.items()}
+
+    def stands_shown_on(
+        self, seq: int, day: date, lines: Lines
+    ) -> dict[LineKey, tuple[Stand, Item[PositionView] | None]]:
+        """Return what each of `lines` answers with what it holds, as `spelling.stands_shown_on` does."""
+        shown = stands_shown_on(self.session, seq, day, self.stale_after, lines)
+        return {
+            key: (stand, None if json is None else Item(PositionView, json))
+            for key, (stand, json) in shown.items()
+        }
 
     def pieces(self, seq: int) -> Pieces:
         """Return the JSON of a statement."""
@@ -171,7 +180,7 @@ class Viewer:
             return None
         sides = ",".join(self.statement(seq).json for seq in stand.side_seqs) if stand.sides else ""
         stale = day - stand.last_affirmed_on > self.stale_after
-        run = f'"{stand.since}"', f'"{stand.last_affirmed_on}"', stand.affirmations, _spelt(stale)
+        run = f'"{stand.since}"', f'"{stand.last_affirmed_on}"', stand.affirmations, FLAGS[stale]
         return self._shown(key, stand.shown_seq, "certain", run, sides, stand.reports)
 
     def possible(self, key: LineKey, seq: int, reports: int) -> Item[PositionView]:
@@ -185,24 +194,14 @@ class Viewer:
         pieces, (since, last_affirmed_on, affirmations, stale) = self.pieces(seq), run
         return Item(
             PositionView,
-            f'{self._begun(key)},{pieces.words},"conditional":{_spelt(pieces.is_conditional)},'
-            f'{pieces.content},"since":{since},{pieces.dates},"last_affirmed_on":{last_affirmed_on},'
-            f'"affirmations":{affirmations},"stale":{stale},"certainty":"{certainty}",'
-            f'"contested":{_spelt(bool(sides))},"sides":[{sides}],"reports":{reports},"seq":{seq},'
-            f"{pieces.source}}}",
+            POSITION
+            % (
+                *(key[0], self.countries[key[0]].name, key[1]),
+                *(pieces.words, FLAGS[pieces.is_conditional], pieces.content),
+                *(since, pieces.dates, last_affirmed_on, affirmations, stale, certainty),
+                *(FLAGS[bool(sides)], sides, reports, seq, pieces.source),
+            ),
         )
-
-    def _begun(self, key: LineKey) -> str:
-        return _begun(key[0], self.countries[key[0]].name, key[1])
-
-
-def _spelt(value: bool) -> str:
-    return "true" if value else "false"
-
-
-@lru_cache(10_000)
-def _begun(country: str, name: str, component: str) -> str:
-    return f'{{"country":"{country}","country_name":{to_json(name).decode()},"component":"{component}"'
 
 
 def viewer(session: Session, stale_after_days: int) -> Viewer:
@@ -217,19 +216,19 @@ def positions_as_of(
 
     With `possible`, a line's certain position is followed by what may hold already.
     """
-    lines, day, takes_all = wanted.lines(), moment.as_of, wanted.takes_all_of_lines
-    stands = viewer.stands_on(moment.head.seq, clamped(day, moment.head), lines)
-    may_hold = possible_in(viewer.session, moment, lines, stands) if possible else {}
-    viewer.load(seq for seqs in may_hold.values() for seq in seqs)
-    found: list[Item[PositionView]] = []
-    for key in sorted(stands.keys() | may_hold.keys()) if may_hold else stands:
-        stand = stands.get(key)
-        certain = viewer.position(key, day, stand)
-        items = [] if certain is None else [certain]
-        reports = 0 if stand is None else stand.reports
-        items += (viewer.possible(key, seq, reports) for seq in may_hold.get(key, ()))
-        found += items if takes_all else (item for item in items if wanted.passes(item.view))
-    return found
+    lines, head = wanted.lines(), moment.head
+    until = clamped(moment.as_of, head)
+    found = list(viewer.shown_on(head.seq, moment.as_of, lines, until).items())
+    if possible:
+        stands = stands_on(viewer.session, head.seq, until, lines)
+        may_hold = possible_in(viewer.session, moment, lines, stands)
+        viewer.load(seq for seqs in may_hold.values() for seq in seqs)
+        for key, seqs in may_hold.items():
+            reports = stands[key].reports if key in stands else 0
+            found += ((key, viewer.possible(key, seq, reports)) for seq in seqs)
+        found.sort(key=itemgetter(0))
+    items = [item for _, item in found]
+    return items if wanted.takes_all_of_lines else [item for item in items if wanted.passes(item.view)]
 
 
 def possible_in(

@@ -4,14 +4,15 @@ A line is compared in the fields of `positions.COMPARED`.
 """
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from datetime import date, timedelta
 from enum import StrEnum
+from functools import lru_cache
 from typing import Any
 
 from pydantic import BaseModel
 from pydantic import Field as Described
-from pydantic_core import to_json
+from pydantic_core import from_json, to_json
 from sqlmodel import Session
 
 from app.as_of import PositionFilter, Viewer
@@ -28,7 +29,6 @@ from app.standings import (
     numbers,
     report_days,
     stands_of,
-    stands_on,
 )
 from app.vocabulary import Action, Component, Voice, Word
 
@@ -128,35 +128,31 @@ def net(steps: Sequence[Step], before: Stand, after: Stand) -> Step | None:
     return Step(changes[-1].at, before, after, changes[-1].cause, tuple(seqs))
 
 
+Ends = tuple[Item[PositionView] | None, Item[PositionView] | None]
+"""What a line holds before a step and after it."""
+
+
 class Difference(Item[DiffEntry]):
     """A step in a line as clients see it, between the two positions that are shown of it."""
 
     def __init__(
-        self,
-        viewer: Viewer,
-        key: LineKey,
-        step: Step,
-        days: tuple[date, date],
-        *,
-        is_event: bool = False,
-        is_reversed: bool = False,
+        self, key: LineKey, step: Step, ends: Ends, *, is_event: bool = False, is_reversed: bool = False
     ) -> None:
-        ends = viewer.position(key, days[0], step.before), viewer.position(key, days[1], step.after)
-        stands = step.before, step.after
+        contested = bool(step.before.sides), bool(step.after.sides)
         if is_reversed:
-            ends, stands = ends[::-1], stands[::-1]
+            ends, contested = ends[::-1], contested[::-1]
         self.key, self.at = key, step.at if is_event else None
         self.before, self.after = ends
         self.op = _op(step, ends)
         on = f'"{self.at}"' if isinstance(self.at, date) else "null"
         seq = self.at if isinstance(self.at, int) else "null"
         told = [_spelt(end) for end in ends]
-        fields = _fields(viewer, stands) if self.op is Op.CHANGED else {}
+        fields = _fields(told, contested) if self.op is Op.CHANGED else "{}"
         super().__init__(
             DiffEntry,
             f'{{"op":"{self.op}","country":"{key[0]}","component":"{key[1]}","cause":"{step.cause}",'
             f'"on":{on},"seq":{seq},"before":{told[0]},"after":{told[1]},'
-            f'"fields":{to_json(fields).decode()},"seqs":[{",".join(map(str, sorted(step.seqs)))}]}}',
+            f'"fields":{fields},"seqs":[{",".join(map(str, sorted(step.seqs)))}]}}',
         )
 
     def is_wanted(self, wanted: PositionFilter) -> bool:
@@ -176,17 +172,26 @@ def _spelt(item: Item[PositionView] | None) -> str:
     return "null" if item is None else item.json
 
 
-def _fields(viewer: Viewer, stands: Sequence[Stand]) -> dict[str, tuple[object, object]]:
-    """Return the fields that differ between two positions, each with its two values."""
-    before, after = (_told(viewer, stand) for stand in stands)
-    old, new = compared(before), compared(after)
-    return {name: (before[name], after[name]) for name in COMPARED if old[name] != new[name]}
+def _fields(told: Sequence[str], contested: tuple[bool, bool]) -> str:
+    """Return the fields that differ between two positions, each with its two values, as JSON."""
+    (before, old), (after, new) = map(_said, map(_wording, told), contested)
+    differing = {name: (before[name], after[name]) for name in COMPARED if old[name] != new[name]}
+    return to_json(differing).decode()
 
 
-def _told(viewer: Viewer, stand: Stand) -> dict[str, Any]:
-    assert stand.shown_seq is not None
-    told: dict[str, Any] = viewer.pieces(stand.shown_seq).told()
-    return told | {"contested": bool(stand.sides)}
+def _wording(position: str) -> str:
+    """Return the JSON of what is compared of a position, from `kind` to `quantity`."""
+    # Within a text the quotation marks would be escaped.
+    first = position.index('"kind":')
+    return position[first : position.index(',"summary":', first)]
+
+
+# Few wordings are met again and again.
+@lru_cache(10_000)
+def _said(wording: str, contested: bool) -> tuple[dict[str, Any], dict[str, object]]:
+    """Return what is compared of a position, as JSON has it, and so that equal means the same."""
+    told: dict[str, Any] = from_json(f"{{{wording}}}") | {"contested": contested}
+    return told, compared(told)
 
 
 def diff_days(
@@ -202,8 +207,9 @@ def diff_days(
     session, lines = viewer.session, wanted.lines()
     spoken = stands_of(session, seq, lines, after=first, until=last)
     changed = Lines(keys=spoken.keys())
-    before = stands_on(session, seq, first, changed) if spoken else {}
-    steps = {key: list(steps_of(stands, before.get(key))) for key, stands in spoken.items()}
+    before = viewer.stands_shown_on(seq, first, changed) if spoken else {}
+    empty = (NOTHING, None)
+    steps = {key: list(steps_of(stands, before.get(key, empty)[0])) for key, stands in spoken.items()}
     found: list[Difference] = []
     if mode is Mode.EVENTS:
         viewer.load_shown(_ends(steps.values()))
@@ -211,15 +217,11 @@ def diff_days(
         for key, each in steps.items():
             found += events(viewer, key, each, reports.get(key, ()))
     else:
-        after = stands_on(session, seq, last, changed) if spoken else {}
-        ends = {
-            key: step
-            for key, each in steps.items()
-            if (step := net(each, before.get(key, NOTHING), after.get(key, NOTHING)))
-        }
-        viewer.load_shown(_ends([ends.values()]))
-        for key, step in ends.items():
-            found.append(Difference(viewer, key, step, (first, last), is_reversed=days[0] > days[1]))
+        after = viewer.shown_on(seq, last, changed) if spoken else {}
+        for key, each in steps.items():
+            stand, item = before.get(key, empty)
+            if step := net(each, stand, spoken[key][-1]):
+                found.append(Difference(key, step, (item, after.get(key)), is_reversed=days[0] > days[1]))
     return _wanted(found, wanted)
 
 
@@ -238,8 +240,8 @@ def events(
         assert isinstance(step.at, date)
         eve = step.at - timedelta(days=1) if step.at > date.min else step.at
         before, after = counted(step.before, reports, eve), counted(step.after, reports, step.at)
-        shown = replace(step, before=before, after=after)
-        yield Difference(viewer, key, shown, (eve, step.at), is_event=True)
+        ends = viewer.position(key, eve, before), viewer.position(key, step.at, after)
+        yield Difference(key, step, ends, is_event=True)
 
 
 @dataclass(frozen=True, slots=True)
@@ -298,20 +300,17 @@ def diff_knowledge(
                 steps.setdefault(key, []).append(step)
     found: list[Difference] = []
     if mode is Mode.NET:
-        ends = {key: (moves[key].first, moves[key].last) for key in steps}
-        steps = {key: [step] for key, each in steps.items() if (step := net(each, *ends[key]))}
+        steps = {
+            key: [step]
+            for key, each in steps.items()
+            if (step := net(each, moves[key].first, moves[key].last))
+        }
     viewer.load_shown(_ends(steps.values()))
     for key, each in steps.items():
         for step in each:
+            ends = viewer.position(key, day, step.before), viewer.position(key, day, step.after)
             found.append(
-                Difference(
-                    viewer,
-                    key,
-                    step,
-                    (day, day),
-                    is_event=mode is Mode.EVENTS,
-                    is_reversed=span[0] > span[1],
-                )
+                Difference(key, step, ends, is_event=mode is Mode.EVENTS, is_reversed=span[0] > span[1])
             )
     return _wanted(found, wanted)
 
@@ -332,7 +331,8 @@ def diff_stands(
     for key in sorted(before.keys() | after.keys()):
         step = step_of_entry(before.get(key, NOTHING), after.get(key, NOTHING), entry, action)
         if step is not None and not step.is_affirmation:
-            found.append(Difference(viewer, key, step, (day, day)))
+            ends = viewer.position(key, day, step.before), viewer.position(key, day, step.after)
+            found.append(Difference(key, step, ends))
     return found
 
 

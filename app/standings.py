@@ -9,7 +9,6 @@ from bisect import bisect_right
 from collections.abc import Sequence
 from datetime import date
 from functools import cache
-from operator import itemgetter
 from typing import Any, NamedTuple
 
 import sqlalchemy as sa
@@ -26,7 +25,6 @@ from app.lines import (
     live_between,
 )
 from app.prepared import Prepared
-from app.statements import Pieces, StatementJSON
 from app.vocabulary import Voice
 
 CHANGED, AFFIRMED = "changed", "affirmed"
@@ -118,7 +116,7 @@ _line, _entry, _standing = table_of(Line), table_of(LineEntry), table_of(Standin
 _COLUMNS: tuple[Any, ...] = tuple(_standing.c[name] for name in STORED)
 # Spelt out, or the index of reports is not seen to serve.
 _IS_REPORT: Any = sa.literal_column(f"'{Voice.REPORT}'")
-_KEY = (_line.c.country_code, sa.type_coerce(_line.c.component, sa.String).label("component"))
+KEY: tuple[Any, ...] = (_line.c.country_code, sa.type_coerce(_line.c.component, sa.String).label("component"))
 _SEQ, _DAY = sa.bindparam("seq", type_=sa.BigInteger), sa.bindparam("day", type_=sa.Date)
 
 
@@ -149,8 +147,11 @@ def _reports(line_id: Any, seq: Any) -> Any:
     )
 
 
-def _with_last(dialect: str, source: Any, line_id: Any, seq: Any) -> tuple[Any, list[Any]]:
-    """Return `source` joined with what holds in its lines, and the columns of `Stand`."""
+def with_last(dialect: str, source: Any, line_id: Any, seq: Any) -> tuple[Any, list[Any]]:
+    """Return `source` joined with what holds in its lines on a day, and the columns of `Stand`.
+
+    Both are null where nothing was said in a line. The day is the parameter `day`.
+    """
     last, reports = _last(line_id, seq), _reports(line_id, seq)
     if dialect == "postgresql":
         found = last.lateral()
@@ -175,36 +176,11 @@ def stands_on(session: Session, seq: int, day: date, lines: Lines = EVERY) -> di
     return dict(sorted(found.items()))
 
 
-def shown_on(
-    session: Session, seq: int, day: date, lines: Lines
-) -> tuple[dict[LineKey, Stand], dict[int, tuple[str, Pieces]]]:
-    """Return the same, and by the seq of what is shown in each line its country and its JSON."""
-    rows = _on_a_day(lines.shape, with_json=True).rows(session, seq=seq, day=day, **lines.values())
-    stands: dict[LineKey, Stand] = {}
-    shown: dict[int, tuple[str, Pieces]] = {}
-    for row in sorted(rows, key=_by_line):
-        stand = Stand._make(row[2:_END])
-        if stand.holds_from is not None:
-            stands[row[0], row[1]] = stand
-        if stand.shown_seq is not None:
-            shown[stand.shown_seq] = row[0], Pieces._make(row[_END:])
-    return stands, shown
-
-
-_END = 2 + len(Stand._fields)
-_by_line = itemgetter(0, 1)
-_json = table_of(StatementJSON)
-
-
 @cache
-def _on_a_day(shape: Shape, *, with_json: bool = False) -> Prepared:
+def _on_a_day(shape: Shape) -> Prepared:
     def build(dialect: str) -> Any:
-        source, columns = _with_last(dialect, _line, _line.c.id, _SEQ)
-        if with_json:
-            shown_seq = columns[Stand._fields.index("shown_seq")]
-            source = sa.outerjoin(source, _json, _json.c.seq == shown_seq)
-            columns += [_json.c[name] for name in Pieces._fields]
-        return sa.select(*_KEY, *columns).select_from(source).where(shape.condition())
+        source, columns = with_last(dialect, _line, _line.c.id, _SEQ)
+        return sa.select(*KEY, *columns).select_from(source).where(shape.condition())
 
     return Prepared(build)
 
@@ -232,7 +208,7 @@ def stands_of(
 
 @cache
 def _over_days(shape: Shape, *ends: str) -> Prepared:
-    query = sa.select(*_KEY, *_COLUMNS).select_from(
+    query = sa.select(*KEY, *_COLUMNS).select_from(
         sa.join(_standing, _line, _line.c.id == _standing.c.line_id)
     )
     query = query.where(live_between(_standing.c, _SEQ, _SEQ), shape.condition())
@@ -254,7 +230,7 @@ def report_days(session: Session, seq: int, lines: Lines = EVERY) -> dict[LineKe
 @cache
 def _report_days(shape: Shape) -> Prepared:
     return Prepared(
-        sa.select(*_KEY, _entry.c.effective_on)
+        sa.select(*KEY, _entry.c.effective_on)
         .select_from(sa.join(_entry, _line, _line.c.id == _entry.c.line_id))
         .where(_entry.c.voice == _IS_REPORT, live_between(_entry.c, _SEQ, _SEQ), shape.condition())
         .order_by(_entry.c.effective_on)
@@ -296,8 +272,8 @@ def moves_between(
     wanted = moved | {(line_id, seq - 1) for line_id, seq in moved}
     asked = pairs(session, wanted | {(line_id, seq) for line_id, _ in moved for seq in seqs})
     with_line = sa.join(asked, _line, _line.c.id == asked.c.first)
-    source, columns = _with_last(session.get_bind().dialect.name, with_line, asked.c.first, asked.c.second)
-    query = sa.select(*_KEY, asked.c.first, asked.c.second, *columns).select_from(source)
+    source, columns = with_last(session.get_bind().dialect.name, with_line, asked.c.first, asked.c.second)
+    query = sa.select(*KEY, asked.c.first, asked.c.second, *columns).select_from(source)
     known: dict[tuple[int, int], Stand] = {}
     keys: dict[LineKey, int] = {}
     for country, component, line_id, seq, *cells in session.execute(query, {"day": day}):

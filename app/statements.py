@@ -147,6 +147,10 @@ class StatementView(BaseModel):
     source: SourceBrief
 
 
+STATEMENT = '{"seq":%s,"country":"%s",%s,%s,%s,%s,%s}'
+"""A statement as JSON: its seq, its country, and its `Pieces`."""
+
+
 class Pieces(NamedTuple):
     """A statement as JSON without its braces, cut where a position says more in between."""
 
@@ -162,7 +166,7 @@ class Pieces(NamedTuple):
 
     def statement(self, seq: int, country: str) -> str:
         """Return the JSON of the statement, as of `StatementView`."""
-        return f'{{"seq":{seq},"country":"{country}",{",".join(self)}}}'
+        return STATEMENT % (seq, country, *self)
 
     def told(self) -> dict[str, Any]:
         """Return what is said in it, from `kind` to `quote`."""
@@ -172,8 +176,11 @@ class Pieces(NamedTuple):
     @property
     def is_conditional(self) -> bool:
         """Whether there are conditions."""
-        return not self.content.startswith('"conditions":[],')
+        return not self.content.startswith(UNCONDITIONAL)
 
+
+UNCONDITIONAL = '"conditions":[],'
+"""How the content of a statement begins that has no conditions."""
 
 _CUTS = tuple(f',"{name}":' for name in ("kind", "conditions", "stated_on", "stated_earliest_on", "source"))
 

@@ -10,7 +10,8 @@ APP = ROOT / "app"
 ORDER = (
     *("settings", "errors", "metrics", "logs", "beacon", "db", "prepared", "strict_json"),
     *("items", "vocabulary", "dates", "fields", "countries", "sources", "statements", "lines"),
-    *("positions", "standings", "replay", "digests", "changes", "appending", "intake", "deriving"),
+    *("positions", "standings", "spelling", "replay"),
+    *("digests", "changes", "appending", "intake", "deriving"),
     *(
         "as_of",
         "diff",

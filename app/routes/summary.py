@@ -17,7 +17,7 @@ from app.paging import FormatQuery, KnownQuery, Meta, MomentQuery, Page
 from app.read_route import ReadRoute
 from app.routes.answers import LIST
 from app.routes.filters import FilterQuery
-from app.standings import stands_of
+from app.standings import stands_of, stands_on
 from app.summary import (
     MOST_INTERVALS,
     Count,
@@ -71,7 +71,7 @@ def get_summary(request: Request, query: Annotated[SummaryQuery, Query()]) -> Re
     with reading(request, query) as read:
         wanted = query.position_filter(read.session)
         viewer, on = read.viewer(), clamped(read.day, read.moment.head)
-        stands = viewer.stands_on(read.seq, on, Lines(wanted.countries))
+        stands = stands_on(read.session, read.seq, on, Lines(wanted.countries))
         lines = {key: [stand] for key, stand in stands.items() if wanted.wants_line(key)}
         counts = timeline(lines, viewer, [read.day], wanted)[0].counts
         meta = SummaryMeta(

@@ -1,0 +1,70 @@
+"""The database spells a position as we do, to the byte."""
+
+from datetime import date
+
+import pytest
+from pydantic_core import to_json
+from sqlmodel import Session
+from starlette.testclient import TestClient
+
+from app.as_of import viewer
+from app.countries import every_country
+from app.lines import EVERY
+from app.standings import stands_on
+from tests import make
+
+AWKWARD = 'He said "100 %s", C:\\d: « peut-être » 🇵🇱 and \'no more\' {"kind":1},"summary":'
+OTHER = [{"type": "other", "text": AWKWARD}]
+QUANTITY = {"min": 0, "max": 900, "unit": "soldiers", "verbatim": AWKWARD}
+
+
+@pytest.fixture
+def head(contributor: TestClient) -> int:
+    """A record of all that a position can be: affirmed, conditional, contested by several, withdrawn."""
+    make.state(contributor, summary=AWKWARD, quote=AWKWARD, stated_on="2025-03-01")
+    make.state(contributor, stated_on="2025-03-05")
+    make.state(contributor, country="FR", conditions=OTHER, caveats=OTHER, quantity=QUANTITY)
+    make.refuse(contributor, country="FR", authority="ministry", voice="head_of_state", summary=AWKWARD)
+    make.state(contributor, country="CI", stated_on="2025-03-20", firmness="considering")
+    make.state(contributor, country="CI", stated_on="2025-03-10/2025-03-25", firmness="committed")
+    make.refuse(contributor, country="CI", voice="head_of_state", stated_on="2025-03-02")
+    make.state(contributor, country="DE", stated_on="2025-03-02")
+    make.state(contributor, country="DE", stated_on="2025-03-03", firmness="withdrawn")
+    make.state(contributor, country="DE", authority="media")
+    return make.state(contributor, authority="media", stated_on="2025-03-09")
+
+
+@pytest.mark.parametrize("day", ["2025-02-28", "2025-03-01", "2025-03-09", "2025-09-01", "2025-09-02"])
+@pytest.mark.parametrize("stale_after", [180, 10**6])
+def test_the_database_spells_as_we_do(head: int, session: Session, day: str, stale_after: int) -> None:
+    on, shown_by = date.fromisoformat(day), viewer(session, stale_after)
+    stands = stands_on(session, head, on)
+    ours = ((key, shown_by.position(key, on, stand)) for key, stand in stands.items())
+    shown = {key: item.json for key, item in ours if item is not None}
+
+    by_itself = shown_by.shown_on(head, on, EVERY)
+    assert {key: item.json for key, item in by_itself.items()} == shown
+    beside = shown_by.stands_shown_on(head, on, EVERY)
+    assert {key: stand for key, (stand, _) in beside.items()} == stands
+    assert {key: item.json for key, (_, item) in beside.items() if item is not None} == shown
+
+
+def test_the_record_has_what_is_hard_to_spell(head: int, session: Session) -> None:
+    on = date(2025, 9, 2)
+    views = [item.view for item in viewer(session, 180).shown_on(head, on, EVERY).values()]
+
+    assert [(view.country, view.component) for view in views] == [
+        ("CI", "troops"),
+        ("FR", "troops"),
+        ("PL", "troops"),
+    ]
+    assert [len(view.sides) for view in views] == [2, 1, 0]
+    assert [view.conditional for view in views] == [False, True, False]
+    assert [view.stale for view in views] == [False, False, True]
+    assert (views[2].summary, views[2].affirmations, views[2].reports) == (AWKWARD, 1, 1)
+
+
+def test_no_country_has_a_name_that_json_would_escape(session: Session) -> None:
+    names = [country.name for country in every_country(session).values()]
+
+    assert [name for name in names if to_json(name).decode() != f'"{name}"'] == []
