@@ -6,24 +6,33 @@ Database triggers refuse UPDATE and DELETE of its rows; `appending` adds them.
 from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass
 from datetime import datetime
-from functools import lru_cache
+from functools import cache
 from typing import Any
 
 import sqlalchemy as sa
 from pydantic import BaseModel
 from pydantic import Field as Described
-from pydantic_core import to_json
+from sqlalchemy.dialects.postgresql import aggregate_order_by
 from sqlmodel import Field, Session, SQLModel, col, select
 
 from app.db import TextEnum, UTCDateTime, among, among_named, table_of, utc_now
 from app.digests import NO_DIGEST
 from app.errors import NotFound, refused
-from app.fields import MAX_SEQ, Instant, instant_text
+from app.fields import MAX_SEQ, Instant
 from app.items import Item
 from app.lines import Line, LineEntry
 from app.prepared import Prepared
 from app.sources import Source, SourceBrief
-from app.statements import Pieces, Stated, Statement, StatementJSON, StatementRelation, StatementView
+from app.spelling import flag, literal, numbered, quoted, spelt, timed
+from app.statements import (
+    STATEMENT,
+    Pieces,
+    Stated,
+    Statement,
+    StatementJSON,
+    StatementRelation,
+    StatementView,
+)
 from app.vocabulary import Action, Component, ConditionType, Firmness, Kind, Reliability, Scope, Voice
 
 
@@ -275,15 +284,21 @@ def changes_after(
 ) -> list[tuple[int, Item[ChangeView]]]:
     """Return at most `limit` wanted entries numbered above `after` and up to `seq`, in order, by seq."""
     if wanted == LedgerFilter():
-        return _change_items(_FEED.rows(session, after=after, seq=seq, limit=limit), seq)
-    query = _ENTRIES.where(_change.seq > after, _change.seq <= seq, wanted.condition())
-    return _change_items(session.execute(query.order_by(_change.seq).limit(limit)), seq)
+        return _items(_FEED.rows(session, after=after, seq=seq, limit=limit))
+    return _items(_chosen(session, seq, limit, wanted.condition(), _change.seq > after, order=_change.seq))
 
 
 def newest_changes(session: Session, seq: int, limit: int, wanted: LedgerFilter) -> list[ChangeView]:
     """Return the newest `limit` wanted entries up to `seq`, the newest first."""
-    query = _ENTRIES.where(_change.seq <= seq, wanted.condition()).order_by(_change.seq.desc()).limit(limit)
-    return [item.view for _, item in _change_items(session.execute(query), seq)]
+    rows = _chosen(session, seq, limit, wanted.condition(), order=_change.seq.desc())
+    return [item.view for _, item in _items(rows)]
+
+
+def stretch_of_changes(session: Session, after: int, until: int, seq: int) -> bytes:
+    """Return the entries numbered above `after` and up to `until`, as known at `seq`, as lines of NDJSON."""
+    joined = _STRETCH.rows(session, after=after, until=until, seq=seq)[0][0]
+    lines: bytes = joined.encode() if isinstance(joined, str) else joined
+    return lines
 
 
 def count_changes(session: Session, seq: int, wanted: LedgerFilter) -> int:
@@ -307,61 +322,77 @@ def get_change(session: Session, entry: int, seq: int) -> ChangeView:
     row = next(iter(rows), None)
     if row is None:
         raise NotFound("The record has no such entry; /v1/changes lists them all.")
-    return Item(ChangeView, _change_json(row, seq)).view
+    return Item(ChangeView, row[1]).view
 
 
-_ENTRIES = (
-    sa.select(
+ENTRY = (
+    '{"seq":%s,"action":"%s","recorded_at":"%sZ","recorded_by":{"id":%s,"name":%s},"reason":%s,'
+    '"replaces":%s,"replaced_by":%s,"live":%s,"digest":"%s","statement":%s}'
+)
+"""An entry as JSON, of `ChangeView`."""
+
+_SEQ = sa.bindparam("seq", type_=sa.BigInteger)
+
+
+@cache
+def _entries(dialect: str) -> sa.Select[Any]:
+    """Return the query of entries: their numbers, and their JSON as known at the parameter `seq`."""
+    pieces = [_json[name] for name in Pieces._fields]
+    statement = spelt(dialect, STATEMENT, _statement.seq, _statement.country_code, *pieces)
+    entry = spelt(
+        dialect,
+        ENTRY,
         _change.seq,
-        sa.type_coerce(_change.action, sa.String),
-        _change.recorded_at,
-        _change.recorded_by_id,
-        _change.recorded_by_name,
-        _change.reason,
-        _change.replaces,
+        _change.action,
+        timed(dialect, _change.recorded_at),
+        quoted(dialect, _change.recorded_by_id),
+        quoted(dialect, _change.recorded_by_name),
+        quoted(dialect, _change.reason),
+        numbered(_change.replaces),
+        numbered(_later.c.seq),
+        flag(_later.c.seq.is_(None)),
         _change.digest,
-        _later.c.seq.label("replaced_by"),
-        _statement.country_code,
-        *(_json[name] for name in Pieces._fields),
+        sa.case((_statement.seq.is_not(None), statement), else_=literal("null")),
     )
-    .select_from(table_of(Change))
-    .outerjoin(table_of(Statement), _statement.seq == _change.seq)
-    .outerjoin(table_of(StatementJSON), _json.seq == _change.seq)
-    .outerjoin(_later, _later.c.replaces == _change.seq)
-)
-_FEED = Prepared(
-    _ENTRIES.where(_change.seq > sa.bindparam("after"), _change.seq <= sa.bindparam("seq"))
-    .order_by(_change.seq)
-    .limit(sa.bindparam("limit"))
-)
-
-
-def _change_items(rows: Iterable[Any], seq: int) -> list[tuple[int, Item[ChangeView]]]:
-    """Return entries as clients see them, `live` and `replaced_by` as known at `seq`."""
-    return [(row[0], Item(ChangeView, _change_json(row, seq))) for row in rows]
-
-
-def _change_json(row: Any, seq: int) -> str:
-    number, action, recorded_at, writer, name, reason, replaces, digest, replaced_by, country, *pieces = row
-    if replaced_by is not None and replaced_by > seq:
-        replaced_by = None
-    statement = "null" if country is None else Pieces._make(pieces).statement(number, country)
     return (
-        f'{{"seq":{number},"action":"{action}","recorded_at":"{instant_text(recorded_at)}",'
-        f'"recorded_by":{{"id":{_text(writer)},"name":{_text(name)}}},"reason":{_text(reason)},'
-        f'"replaces":{_number(replaces)},"replaced_by":{_number(replaced_by)},'
-        f'"live":{"true" if replaced_by is None else "false"},"digest":"{digest}","statement":{statement}}}'
+        sa.select(_change.seq, entry.label("json"))
+        .select_from(table_of(Change))
+        .outerjoin(table_of(Statement), _statement.seq == _change.seq)
+        .outerjoin(table_of(StatementJSON), _json.seq == _change.seq)
+        .outerjoin(_later, sa.and_(_later.c.replaces == _change.seq, _later.c.seq <= _SEQ))
     )
 
 
-# Most texts here are the name of a key, or nothing.
-@lru_cache(1000)
-def _text(value: str | None) -> str:
-    return to_json(value).decode()
+def _feed(dialect: str) -> sa.Select[Any]:
+    after, limit = sa.bindparam("after", type_=sa.BigInteger), sa.bindparam("limit", type_=sa.Integer)
+    query = _entries(dialect).where(_change.seq > after, _change.seq <= _SEQ)
+    return query.order_by(_change.seq).limit(limit)
 
 
-def _number(value: int | None) -> str:
-    return "null" if value is None else str(value)
+def _stretch(dialect: str) -> sa.Select[Any]:
+    after, until = (sa.bindparam(name, type_=sa.BigInteger) for name in ("after", "until"))
+    entries = _entries(dialect).where(_change.seq > after, _change.seq <= until).order_by(_change.seq)
+    found = entries.subquery("entry")
+    end: Any = sa.literal_column(_LINE_END[dialect])
+    if dialect == "postgresql":
+        return sa.select(sa.func.string_agg(found.c.json, aggregate_order_by(end, found.c.seq)).concat(end))
+    # As bytes, or the driver would read them as text only for us to make bytes of it again.
+    return sa.select(sa.cast(sa.func.group_concat(found.c.json, end).concat(end), sa.LargeBinary))
+
+
+_LINE_END = {"sqlite": "char(10)", "postgresql": "chr(10)"}
+_FEED, _STRETCH = Prepared(_feed), Prepared(_stretch)
+
+
+def _chosen(
+    session: Session, seq: int, limit: int, *where: sa.ColumnElement[bool], order: Any
+) -> Iterable[Any]:
+    query = _entries(session.get_bind().dialect.name).where(_change.seq <= _SEQ, *where)
+    return session.execute(query.order_by(order).limit(limit), {"seq": seq})
+
+
+def _items(rows: Iterable[Any]) -> list[tuple[int, Item[ChangeView]]]:
+    return [(number, Item(ChangeView, json)) for number, json in rows]
 
 
 class Supported(BaseModel):

@@ -1,4 +1,7 @@
-"""How a position is spelt as JSON: by us from what was read, and sooner by the database itself."""
+"""How a position is spelt as JSON: by us from what was read, and sooner by the database itself.
+
+The parts of which the database spells it serve others too.
+"""
 
 from collections.abc import Mapping
 from datetime import date, timedelta
@@ -79,22 +82,22 @@ def _position(dialect: str, stand: Mapping[str, Any]) -> Any:
     begins = sa.func.substr(
         _json.c.content, sa.literal_column("1"), sa.literal_column(str(len(UNCONDITIONAL)))
     )
-    return _spelt(
+    return spelt(
         dialect,
         _CERTAIN,
         _line.c.country_code,
         _country.c.name,
         KEY[1],
         _json.c.words,
-        _flag(begins != _text(UNCONDITIONAL)),
+        flag(begins != literal(UNCONDITIONAL)),
         _json.c.content,
         _day(dialect, stand["since"]),
         _json.c.dates,
         _day(dialect, stand["last_affirmed_on"]),
         stand["affirmations"],
-        _flag(stand["last_affirmed_on"] < fresh_from),
-        _flag(is_contested),
-        sa.case((is_contested, _sides(dialect, stand["sides"])), else_=_text("")),
+        flag(stand["last_affirmed_on"] < fresh_from),
+        flag(is_contested),
+        sa.case((is_contested, _sides(dialect, stand["sides"])), else_=literal("")),
         stand["reports"],
         stand["shown_seq"],
         _json.c.source,
@@ -106,35 +109,57 @@ def _sides(dialect: str, seqs: Any) -> Any:
     said = _json.alias("said")
     pieces = [said.c[name] for name in Pieces._fields]
     if dialect == "postgresql":
-        seqs = sa.func.unnest(sa.func.string_to_array(seqs, _text(",")))
+        seqs = sa.func.unnest(sa.func.string_to_array(seqs, literal(",")))
         side: Any = seqs.table_valued("value", with_ordinality="key", name="side").render_derived()
         seq: Any = sa.cast(side.c.value, sa.BigInteger)
     else:
-        side = sa.func.json_each(_text("[").concat(seqs).concat(_text("]"))).table_valued("key", "value")
+        side = sa.func.json_each(literal("[").concat(seqs).concat(literal("]"))).table_valued("key", "value")
         seq = side.c.value
-    statement = _spelt(dialect, STATEMENT, said.c.seq, _line.c.country_code, *pieces)
+    statement = spelt(dialect, STATEMENT, said.c.seq, _line.c.country_code, *pieces)
     found = sa.join(side, said, said.c.seq == seq)
     if dialect == "postgresql":
-        joined = sa.func.string_agg(statement, aggregate_order_by(_text(","), side.c.key))
+        joined = sa.func.string_agg(statement, aggregate_order_by(literal(","), side.c.key))
         return sa.select(joined).select_from(found).correlate_except(side, said).scalar_subquery()
     in_order = sa.select(statement.label("statement")).select_from(found).order_by(side.c.key)
     listed = in_order.correlate_except(side, said).subquery("listed")
-    return sa.select(sa.func.group_concat(listed.c.statement, _text(","))).scalar_subquery()
+    return sa.select(sa.func.group_concat(listed.c.statement, literal(","))).scalar_subquery()
 
 
-def _spelt(dialect: str, template: str, *values: Any) -> Any:
+def _day(dialect: str, column: Any) -> Any:
+    return sa.func.to_char(column, literal("YYYY-MM-DD")) if dialect == "postgresql" else column
+
+
+def spelt(dialect: str, template: str, *values: Any) -> Any:
+    """Return a template of ours with values in it, `%s` for each, as part of a query."""
     spell = sa.func.format if dialect == "postgresql" else sa.func.printf
-    return spell(_text(template), *values, type_=sa.Text())
+    return spell(literal(template), *values, type_=sa.Text())
 
 
-def _text(text: str) -> Any:
+def literal(text: str) -> Any:
     """Return a text of ours as part of a query, not as a parameter."""
     return sa.literal_column(f"'{text}'", sa.Text())
 
 
-def _flag(condition: Any) -> Any:
-    return sa.case((condition, _text(FLAGS[True])), else_=_text(FLAGS[False]))
+def flag(condition: Any) -> Any:
+    """Return a condition as JSON, as part of a query."""
+    return sa.case((condition, literal(FLAGS[True])), else_=literal(FLAGS[False]))
 
 
-def _day(dialect: str, column: Any) -> Any:
-    return sa.func.to_char(column, _text("YYYY-MM-DD")) if dialect == "postgresql" else column
+def quoted(dialect: str, column: Any) -> Any:
+    """Return a text as JSON, `null` where there is none, as part of a query."""
+    if dialect == "postgresql":
+        return sa.func.coalesce(sa.cast(sa.func.to_json(column), sa.Text), literal("null"))
+    return sa.func.json_quote(column)
+
+
+def numbered(column: Any) -> Any:
+    """Return a whole number as JSON, `null` where there is none, as part of a query."""
+    return sa.func.coalesce(sa.cast(column, sa.Text), literal("null"))
+
+
+def timed(dialect: str, column: Any) -> Any:
+    """Return an instant as `fields.instant_text` does, but for the Z, as part of a query."""
+    if dialect == "postgresql":
+        in_utc = sa.func.timezone(literal("UTC"), column)
+        return sa.func.to_char(in_utc, literal('YYYY-MM-DD"T"HH24:MI:SS.US'))
+    return sa.func.replace(sa.type_coerce(column, sa.String), literal(" "), literal("T"))

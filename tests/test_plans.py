@@ -1,11 +1,15 @@
 """No reading walks through the whole ledger: each finds its rows by an index, whatever is filtered."""
 
+import json
+import math
 import re
 from typing import Any
 
+import pytest
 import sqlalchemy as sa
 from starlette.testclient import TestClient
 
+import app.routes.export
 from app.db import Database
 from tests import make
 from tests.make import Asked
@@ -65,3 +69,19 @@ def test_a_walk_is_seen(database: Database) -> None:
     assert walked(database, "SELECT * FROM statement WHERE summary = 'a'", ()) == {"statement"}
     assert walked(database, "SELECT * FROM statement AS s WHERE s.summary = 'a'", ()) == {"statement"}
     assert walked(database, "SELECT * FROM statement WHERE seq = 1", ()) == set()
+
+
+def test_an_export_reads_each_entry_once(
+    contributor: TestClient, asked: Asked, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(app.routes.export, "STRETCH", 4)
+    record(contributor, COUNTRIES, month=3)
+    asked.clear()
+    lines = contributor.get("/v1/export/changes.ndjson").text.splitlines()
+    stretches = [each for each in asked if "entry.json" in each[0]]
+
+    assert [json.loads(line)["seq"] for line in lines] == list(range(1, len(lines) + 1))
+    assert len(stretches) == math.ceil(len(lines) / 4) > 1
+    # With a second end it would be read up to that one, and only then left out.
+    ends = [re.findall(r"change\.seq <= ", statement) for statement, _ in stretches]
+    assert {len(each) for each in ends} == {1}

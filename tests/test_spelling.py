@@ -1,17 +1,23 @@
 """The database spells a position as we do, to the byte."""
 
-from datetime import date
+from datetime import UTC, date, datetime
 
 import pytest
+import sqlalchemy as sa
 from pydantic_core import to_json
-from sqlmodel import Session
+from sqlmodel import Session, col
 from starlette.testclient import TestClient
 
 from app.as_of import viewer
+from app.changes import Change
 from app.countries import every_country
+from app.db import Database
+from app.fields import instant_text
 from app.lines import EVERY
+from app.spelling import quoted, timed
 from app.standings import stands_on
 from tests import make
+from tests.conftest import Clock
 
 AWKWARD = 'He said "100 %s", C:\\d: « peut-être » 🇵🇱 and \'no more\' {"kind":1},"summary":'
 OTHER = [{"type": "other", "text": AWKWARD}]
@@ -68,3 +74,25 @@ def test_no_country_has_a_name_that_json_would_escape(session: Session) -> None:
     names = [country.name for country in every_country(session).values()]
 
     assert [name for name in names if to_json(name).decode() != f'"{name}"'] == []
+
+
+@pytest.mark.parametrize("text", [None, "", AWKWARD, "a\tb\nc\r\x08\x0c\x01\x1f\x7f/\u2028\u00a0é"])
+def test_the_database_quotes_a_text_as_we_do(session: Session, text: str | None) -> None:
+    dialect = session.get_bind().dialect.name
+    given = sa.bindparam("given", text, type_=sa.Text())
+
+    assert session.scalar(sa.select(quoted(dialect, given))) == to_json(text).decode()
+
+
+@pytest.mark.parametrize("microsecond", [0, 1, 120_000])
+def test_the_database_tells_an_instant_as_we_do(
+    contributor: TestClient, database: Database, clock: Clock, microsecond: int
+) -> None:
+    clock.now = datetime(2026, 3, 1, 9, 5, 7, microsecond, UTC)
+    entry = make.state(contributor)
+    query = sa.select(timed(database.engine.dialect.name, col(Change.recorded_at)))
+    with database.reading() as session:
+        told = session.scalar(query)
+
+    assert f"{told}Z" == instant_text(clock.now)
+    assert contributor.get(f"/v1/changes/{entry}").json()["recorded_at"] == instant_text(clock.now)

@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from functools import partial
-from itertools import islice
+from itertools import chain, islice
 from typing import Annotated, Any
 
 from fastapi import APIRouter, Path, Query, Request, Response
@@ -10,7 +10,14 @@ from fastapi.responses import StreamingResponse
 from pydantic import Field
 
 from app.as_of import PositionFilter, positions_as_of, viewer
-from app.changes import ChangeView, LedgerFilter, SourceView, changes_after, source_views
+from app.changes import (
+    ChangeView,
+    LedgerFilter,
+    SourceView,
+    changes_after,
+    source_views,
+    stretch_of_changes,
+)
 from app.countries import every_country
 from app.db import Database, Need, canonical_json
 from app.deps import Read, reading
@@ -121,8 +128,19 @@ def export_changes(
 ) -> Response:
     """The ledger in order, all of it or what the filters of /v1/changes choose."""
     with reading(request, query) as read:
-        rows = partial(_pages, request, read.seq, query.ledger_filter(read.session))
+        wanted = query.ledger_filter(read.session)
+        if extension == Format.NDJSON and wanted == LedgerFilter():
+            return _file(read, "changes", extension, _stretches(request, read.seq))
+        rows = partial(_pages, request, read.seq, wanted)
         return _stream(read, "changes", extension, rows, CHANGES, excel=query.excel)
+
+
+def _stretches(request: Request, seq: int) -> Iterator[bytes]:
+    database: Database = request.app.state.database
+    for after in range(0, seq, STRETCH):
+        with database.reading(Need(seq)) as session:
+            stretch = stretch_of_changes(session, after, min(after + STRETCH, seq), seq)
+        yield stretch
 
 
 def _pages(request: Request, seq: int, wanted: LedgerFilter) -> Iterator[Item[ChangeView]]:
@@ -187,13 +205,19 @@ def _stream(
             lines = csv_lines(rows(), columns, every_country(read.session), excel=excel)
         else:
             lines = ndjson_lines(rows())
+    return _file(read, name, extension, _chunks(lines))
+
+
+def _file(read: Read, name: str, extension: str, chunks: Iterable[bytes]) -> Response:
+    """Return what is written as a file that arrives meanwhile; for a HEAD nothing is."""
     headers = read.headers | {"Content-Disposition": f'attachment; filename="{name}.{extension}"'}
-    return StreamingResponse(_chunks(lines), headers=headers, media_type=MEDIA_TYPES[Format(extension)])
+    # Without an empty end an answer without lines would have other headers.
+    content = chain(() if read.request.state.is_head else chunks, [b""])
+    return StreamingResponse(content, headers=headers, media_type=MEDIA_TYPES[Format(extension)])
 
 
 def _chunks(lines: Iterable[str]) -> Iterator[bytes]:
-    """Yield lines a stretch at a time, so that a thread is not changed for each; at the end nothing."""
+    """Yield lines a stretch at a time, so that a thread is not changed for each."""
     ahead = iter(lines)
     while text := "".join(islice(ahead, STRETCH)):
         yield text.encode()
-    yield b""  # or an answer without lines would have other headers
