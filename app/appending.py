@@ -13,9 +13,10 @@ import sqlalchemy as sa
 from sqlmodel import Session, SQLModel
 
 from app.changes import Change, Head
-from app.db import insert_rows, table_of, utc_now
+from app.db import table_of, utc_now
 from app.digests import entry_json, next_digest
 from app.lines import Line, LineEntry, LineKey, heard_in, line_ids, newest_line_id
+from app.prepared import Prepared, insert_rows
 from app.replay import record_standings
 from app.sources import Source
 from app.statements import Statement, StatementJSON, StatementRelation, pieces_from
@@ -26,6 +27,12 @@ ORDER: tuple[type[SQLModel], ...] = (
     *(Line, LineEntry),
 )
 """The tables that entries fill, each after those that it refers to."""
+
+
+_entry = table_of(LineEntry)
+_LEAVE = Prepared(
+    sa.update(_entry).where(_entry.c.seq == sa.bindparam("replaced")).values(left_seq=sa.bindparam("left"))
+)
 
 
 class Values(SimpleNamespace):
@@ -91,7 +98,7 @@ class Appending:
         change.digest = next_digest(self.head.digest, entry_json(change, statement, relations, source))
         self._rows[Change].append(vars(change))
         if change.replaces is not None:
-            self._left.append({"replaced": change.replaces, "left_seq": change.seq})
+            self._left.append({"replaced": change.replaces, "left": change.seq})
         if draft is not None and statement is not None:
             self._rows[Statement].append(vars(statement))
             self._rows[StatementRelation] += map(vars, relations)
@@ -110,9 +117,7 @@ class Appending:
                 insert_rows(self._session, table_of(table), rows)
                 self._rows[table] = []
         if self._left:
-            place = table_of(LineEntry)
-            leave = sa.update(place).where(place.c.seq == sa.bindparam("replaced"))
-            self._session.execute(leave.values(left_seq=sa.bindparam("left_seq")), self._left)
+            _LEAVE.change(self._session, *self._left)
             self._left = []
 
     def derive(self) -> None:

@@ -41,7 +41,7 @@ class ApiKey(SQLModel, table=True):
 
 _keys = table_of(ApiKey)
 _KEY = Prepared(sa.select(_keys).where(_keys.c.id == sa.bindparam("key_id")))
-_NOTE_USE = (
+_NOTE_USE = Prepared(
     sa.update(_keys)
     .where(
         _keys.c.id == sa.bindparam("key_id"),
@@ -108,7 +108,7 @@ def writer_of(session: Session, header: bytes | None) -> Writer:
 def note_use(session: Session, writer: Writer) -> None:
     """Keep when a key was last used, cheaply: only when the last note is old enough."""
     now = utc_now()
-    session.execute(_NOTE_USE, {"key_id": writer.id, "now": now, "long_ago": now - LAST_USE_STEP})
+    _NOTE_USE.change(session, {"key_id": writer.id, "now": now, "long_ago": now - LAST_USE_STEP})
 
 
 def authenticate(request: Request) -> Writer:

@@ -6,12 +6,12 @@ import sqlite3
 import threading
 import time
 from collections import deque
-from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from enum import StrEnum
-from functools import lru_cache, partial
+from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -137,30 +137,6 @@ def table_of(model: type[SQLModel]) -> Any:
     return sa.inspect(model).local_table
 
 
-def insert_rows(session: Session, table: Any, rows: Sequence[Mapping[str, Any]]) -> None:
-    """Insert rows that hold every column of a table, by one statement of the driver.
-
-    SQLAlchemy would take twice as long for them, because it looks at each row by itself.
-    """
-    connection = session.connection()
-    sql, columns = _insertion(table, connection.dialect)
-    cells = [
-        [row[name] for row in rows] if convert is None else [convert(row[name]) for row in rows]
-        for name, convert in columns.items()
-    ]
-    found: Any = zip(*cells, strict=True)
-    if not connection.dialect.positional:
-        found = (dict(zip(columns, row, strict=True)) for row in found)
-    connection.exec_driver_sql(sql, list(found))
-
-
-@lru_cache(100)
-def _insertion(table: Any, dialect: Dialect) -> tuple[str, dict[str, Callable[[Any], Any] | None]]:
-    """Return a table's insertion in the words of a database, and what turns each column into the driver's."""
-    columns = {each.name: each.type.dialect_impl(dialect).bind_processor(dialect) for each in table.columns}
-    return str(table.insert().compile(dialect=dialect, column_keys=list(columns))), columns
-
-
 class _Listed(FunctionElement[Any]):
     """The members of a JSON array, as a list to be looked in."""
 
@@ -205,6 +181,18 @@ def pairs(session: Session, found: Collection[tuple[int, int]]) -> Any:
     """Return pairs of numbers as a table, `first` and `second`: however many, they go as one parameter."""
     query = sa.text(_PAIRS[session.get_bind().dialect.name]).bindparams(pairs=json.dumps(sorted(found)))
     return query.columns(first=sa.BigInteger(), second=sa.BigInteger()).subquery("pairs")
+
+
+def keep_connection(session: Session) -> None:
+    """Begin a session's transaction, the only one that it will have, and keep its connection at hand."""
+    session.info["connection"] = session.connection()
+
+
+def connection_of(session: Session) -> Connection:
+    """Return the connection of a session, which itself takes a while to tell."""
+    # A savepoint is not set before it is asked.
+    kept = None if session.in_nested_transaction() else session.info.get("connection")
+    return kept or session.connection()
 
 
 class Turn:
@@ -334,6 +322,7 @@ class Database:
             raise Busy(headers={"Retry-After": "2"})
         try:
             with self._reading(need) as session:
+                keep_connection(session)
                 yield session
         finally:
             if not is_light:
@@ -385,7 +374,7 @@ class Database:
                     # Others are told when this commits, and only then.
                     lock = sa.func.pg_advisory_xact_lock(WRITE_LOCK)
                     session.execute(sa.select(lock, sa.func.pg_notify(CHANNEL, "")))
-                session.connection()
+                keep_connection(session)
                 WRITE_WAIT_SECONDS.observe(time.monotonic() - begun)
                 yield session
             self.has_refused = False

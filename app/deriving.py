@@ -7,8 +7,9 @@ import sqlalchemy as sa
 from sqlmodel import Session, SQLModel, col
 
 from app.changes import head_of, stated_by
-from app.db import insert_rows, table_of
+from app.db import table_of
 from app.lines import Line, LineEntry, Lines, entries, heard_in, relations_of
+from app.prepared import insert_rows
 from app.replay import Derived, Replay, derived, ids_of, insert
 from app.standings import Standing
 from app.statements import Statement, StatementJSON, components_of, pieces_from

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from datetime import date
 from functools import cache
 from operator import attrgetter
-from types import MappingProxyType
+from types import MappingProxyType, SimpleNamespace
 from typing import Any, NamedTuple
 
 import sqlalchemy as sa
@@ -65,6 +65,12 @@ class LineEntry(SQLModel, table=True):
             *("line_id", "effective_on", "seq", "left_seq", "voice"),
             sqlite_where=sa.text("voice = 'report'"),
             postgresql_where=sa.text("voice = 'report'"),
+        ),
+        sa.Index(
+            "line_entry_said_idx",
+            *("line_id", "voice", "effective_on"),
+            sqlite_where=sa.text("voice <> 'report'"),
+            postgresql_where=sa.text("voice <> 'report'"),
         ),
         sa.Index(
             "line_entry_imprecise_idx",
@@ -265,6 +271,50 @@ def _heard_between(shape: Shape, *ends: str) -> Prepared:
     if "until" in ends:
         query = query.where(_entry.effective_on <= sa.bindparam("until", type_=sa.Date))
     return Prepared(query)
+
+
+def said_since(session: Session, key: LineKey, day: date, seqs: tuple[int, int]) -> list[Heard]:
+    """Return what counts in a line from `day` on and was live at any seq between two, both included."""
+    asked = _asked(key, day, seqs)
+    return [Heard._make(row) for query in _SAID_SINCE for row in query.rows(session, **asked)]
+
+
+def said_before(session: Session, key: LineKey, voice: Voice, day: date, seq: int, most: int) -> list[Heard]:
+    """Return what a voice said last in a line before `day`, as known at `seq`: at most so many, in order."""
+    asked = _asked(key, day, (seq, seq)) | {"most": most}
+    if voice is Voice.REPORT:
+        rows = _REPORTED_BEFORE.rows(session, **asked)
+    else:
+        rows = _SAID_BEFORE.rows(session, **asked, voice=voice)
+    return [Heard._make(row) for row in reversed(rows)]
+
+
+def _asked(key: LineKey, day: date, seqs: tuple[int, int]) -> dict[str, Any]:
+    return {"country": key[0], "component": key[1], "day": day, "first": seqs[0], "last": seqs[1]}
+
+
+_IN_ONE_LINE = _HEARD.where(
+    _line.country_code == sa.bindparam("country"),
+    sa.type_coerce(_line.component, sa.String) == sa.bindparam("component"),
+    # Not the seq itself, or SQLite would go through the whole line in the order of its seqs.
+    live_between(SimpleNamespace(seq=_entry.seq + 0, left_seq=_entry.left_seq), _FIRST, _LAST),
+)
+_DAY = sa.bindparam("day", type_=sa.Date)
+# Spelt out, or SQLite does not see that the index of reports serves, or the one of all others.
+_IS_REPORT: Any = _entry.voice == sa.literal_column(f"'{Voice.REPORT}'")
+_IS_ELSE: Any = _entry.voice != sa.literal_column(f"'{Voice.REPORT}'")
+_SPEAKS = sa.or_(*(_entry.voice == voice for voice in Voice if voice is not Voice.REPORT))
+_SAID_SINCE = (
+    Prepared(_IN_ONE_LINE.where(_IS_REPORT, _entry.effective_on >= _DAY)),
+    Prepared(_IN_ONE_LINE.where(_IS_ELSE, _SPEAKS, _entry.effective_on >= _DAY)),
+)
+_LAST_BEFORE = (
+    _IN_ONE_LINE.where(_entry.effective_on < _DAY)
+    .order_by(_entry.effective_on.desc(), _entry.is_withdrawal.desc(), _entry.chain.desc())
+    .limit(sa.bindparam("most", type_=sa.Integer))
+)
+_REPORTED_BEFORE = Prepared(_LAST_BEFORE.where(_IS_REPORT))
+_SAID_BEFORE = Prepared(_LAST_BEFORE.where(_IS_ELSE, _entry.voice == sa.bindparam("voice")))
 
 
 def possible_entries(session: Session, seq: int, day: date, lines: Lines = EVERY) -> list[Heard]:

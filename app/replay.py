@@ -5,7 +5,7 @@ Entry by entry, from nothing or from a record that is there. What cannot differ 
 
 import itertools
 from bisect import bisect_left, insort
-from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from datetime import date
 from itertools import groupby
 from operator import attrgetter
@@ -14,7 +14,7 @@ from typing import Any, NamedTuple
 import sqlalchemy as sa
 from sqlmodel import Session
 
-from app.db import among_named, insert_rows, table_of
+from app.db import among_named, table_of
 from app.lines import (
     Heard,
     Line,
@@ -26,9 +26,11 @@ from app.lines import (
     entries,
     following_lines,
     relations_of,
+    said_before,
+    said_since,
 )
 from app.positions import Held, LineState, line_state
-from app.prepared import Prepared
+from app.prepared import Prepared, insert_rows
 from app.standings import AFFIRMED, CHANGED, NOTHING, Stand, Standing
 from app.vocabulary import Voice
 
@@ -268,26 +270,84 @@ class Replay:
         return [each for each in moved if each.closed or each.opened]
 
 
+RECENT = 12
+"""How many statements of a voice are looked at for one that begins a run whatever was said before."""
+
+
 def replay(session: Session, after: int, until: int) -> Replay:
     """Return a replay of all lines that the entries above `after` and up to `until` may change."""
-    keys, chains = _moved_lines(session, after, until)
-    if chains:
-        keys |= following_lines(session, chains, until)
-    heard = entries(session, (after, until), Lines(keys=keys))
+    moved, chains = moved_lines(session, after, until)
+    following = following_lines(session, chains, until) if chains else set()
+    heard = None
+    if not following and until == after + 1:
+        heard = heard_lately(session, moved, after)
+    if heard is None:
+        heard = entries(session, (after, until), Lines(keys=moved.keys() | following))
     return Replay(heard, relations_of(session, heard, until), after)
 
 
-def _moved_lines(session: Session, after: int, until: int) -> tuple[set[LineKey], set[int]]:
-    """Return the lines that entries between two seqs enter or leave, and the chains that go on there."""
-    found: set[LineKey] = set()
+def heard_lately(session: Session, moved: Mapping[LineKey, date], after: int) -> list[Heard] | None:
+    """Return what one entry's lines have to hear, without what their past comes to by then anyway.
+
+    That is all from the entry's day on, and what each voice said last before. None where that is
+    not enough to tell what it held.
+    """
+    found: list[Heard] = []
+    for key, first in moved.items():
+        later = said_since(session, key, first, (after, after + 1))
+        found += later
+        for voice in (Voice.GOVERNMENT, Voice.HEAD_OF_STATE):
+            said = said_before(session, key, voice, first, after, RECENT)
+            follows = (each for each in later if each.voice == voice)
+            if len(said) == RECENT and not _is_enough(said, follows):
+                return None
+            found += said
+        # Before the first report a line knows nothing, and from it on that nothing is held.
+        found += said_before(session, key, Voice.REPORT, first, after, 1)
+    return found
+
+
+def _is_enough(said: Sequence[Heard], follows: Iterable[Heard]) -> bool:
+    """Tell whether what a voice said last tells its state, whatever it said before.
+
+    Something has to begin a run for certain, and nothing from there on may be so vague that it
+    contests what is older than `said`.
+    """
+    begins = next((number for number in reversed(range(len(said))) if _begins_run(said, number)), None)
+    if begins is None:
+        return False
+    return min(each.starts_on for each in (*said[begins:], *follows)) > said[0].effective_on
+
+
+def _begins_run(said: Sequence[Heard], number: int) -> bool:
+    """Tell whether a statement begins a run whatever was said before `said`.
+
+    It counts by itself, and so does one before it of another meaning, with none of its own in between.
+    """
+    stated = said[number]
+    if stated.is_withdrawal or stated.is_related:
+        return False
+    for earlier in reversed(said[:number]):
+        if earlier.meaning == stated.meaning:
+            return False
+        if not (earlier.is_withdrawal or earlier.is_related):
+            return True
+    return False
+
+
+def moved_lines(session: Session, after: int, until: int) -> tuple[dict[LineKey, date], set[int]]:
+    """Return the lines that entries between two seqs enter or leave, and the chains that go on there.
+
+    Each line with the first day on which it is entered or left.
+    """
+    found: dict[LineKey, date] = {}
     chains: set[int] = set()
-    for country, component, chain in _ENTERED.rows(session, after=after, until=until):
-        found.add((country, component))
-        if chain <= after:
-            chains.add(chain)
-    for country, component, chain in _LEFT.rows(session, after=after, until=until):
-        found.add((country, component))
-        chains.add(chain)
+    for moving in (_ENTERED, _LEFT):
+        for country, component, chain, day in moving.rows(session, after=after, until=until):
+            key = (country, component)
+            found[key] = min(day, found.get(key, day))
+            if chain <= after:
+                chains.add(chain)
     return found, chains
 
 
@@ -296,14 +356,17 @@ _line, _entry, _standing = table_of(Line), table_of(LineEntry), table_of(Standin
 
 def _moving(moment: Any) -> Prepared:
     return Prepared(
-        sa.select(_line.c.country_code, sa.type_coerce(_line.c.component, sa.String), _entry.c.chain)
+        sa.select(
+            *(_line.c.country_code, sa.type_coerce(_line.c.component, sa.String)),
+            *(_entry.c.chain, _entry.c.effective_on),
+        )
         .select_from(sa.join(_entry, _line, _line.c.id == _entry.c.line_id))
         .where(moment > sa.bindparam("after"), moment <= sa.bindparam("until"))
     )
 
 
 _ENTERED, _LEFT = _moving(_entry.c.seq), _moving(_entry.c.left_seq)
-_CLOSE = (
+_CLOSE = Prepared(
     sa.update(_standing)
     .where(
         _standing.c.line_id == sa.bindparam("line"),
@@ -373,6 +436,6 @@ _IDS = Prepared(
 def insert(session: Session, rows: Derived) -> None:
     """Put what follows into the database."""
     if rows.closed:
-        session.execute(_CLOSE, rows.closed)
+        _CLOSE.change(session, *rows.closed)
     if rows.opened:
         insert_rows(session, _standing, rows.opened)

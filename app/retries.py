@@ -11,7 +11,7 @@ from sqlmodel import Field, Session, SQLModel
 
 from app.db import UTCDateTime, table_of, utc_now
 from app.errors import TrackerError, refused
-from app.prepared import Prepared
+from app.prepared import Prepared, insert_rows
 
 KEPT_FOR = timedelta(hours=72)
 """How long answers are kept; at least 48 hours are promised."""
@@ -49,8 +49,7 @@ _KEPT = Prepared(
         _kept.c.idempotency_key == sa.bindparam("idempotency_key"),
     )
 )
-_LET_GO = sa.delete(_kept).where(_kept.c.kept_at < sa.bindparam("since"))
-_KEEP = sa.insert(_kept)
+_LET_GO = Prepared(sa.delete(_kept).where(_kept.c.kept_at < sa.bindparam("since")))
 
 
 def idempotency_key(request: Request) -> str | None:
@@ -83,5 +82,5 @@ def find_answer(session: Session, api_key_id: str, key: str, digest: str) -> Any
 
 def keep_answer(session: Session, answer: KeptAnswer) -> None:
     """Keep an answer, and let go of those that are old enough."""
-    session.execute(_LET_GO, {"since": utc_now() - KEPT_FOR})
-    session.execute(_KEEP, answer.model_dump())
+    _LET_GO.change(session, {"since": utc_now() - KEPT_FOR})
+    insert_rows(session, _kept, [answer.model_dump()])

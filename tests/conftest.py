@@ -248,7 +248,7 @@ def curator(tracker: FastAPI) -> TestClient:
 def asked(database: Database, monkeypatch: pytest.MonkeyPatch) -> Iterator[Asked]:
     """The SQL statements that run from now on, each with its parameters."""
     seen: Asked = []
-    run = prepared.run
+    run, run_each = prepared.run, prepared.run_each
 
     def note(_: object, __: object, statement: str, parameters: Any, *___: object) -> None:
         seen.append((statement, parameters))
@@ -257,8 +257,13 @@ def asked(database: Database, monkeypatch: pytest.MonkeyPatch) -> Iterator[Asked
         seen.append((statement, parameters))
         return run(connection, statement, parameters)
 
+    def noting_each(connection: sa.Connection, statement: str, rows: Sequence[Any]) -> None:
+        seen.append((statement, rows))
+        run_each(connection, statement, rows)
+
     event.listen(database.engine, "before_cursor_execute", note)
     monkeypatch.setattr(prepared, "run", noting)
+    monkeypatch.setattr(prepared, "run_each", noting_each)
     yield seen
     event.remove(database.engine, "before_cursor_execute", note)
 

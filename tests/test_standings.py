@@ -1,9 +1,18 @@
 """What a line answers later is right though only the days that can differ are heard again."""
 
+import random
+from datetime import date, timedelta
 from typing import Any
 
+import pytest
+from sqlmodel import Session
 from starlette.testclient import TestClient
 
+import app.replay
+from app.db import Database
+from app.lines import Heard, Lines, entries, relations_of
+from app.replay import Moved, Replay, heard_lately, moved_lines
+from app.verify import verify
 from tests import make
 
 CERTAIN = {"firmness": "committed", "stated_on": "2025-04-10"}
@@ -58,3 +67,90 @@ def test_reports_are_counted_on_all_later_days(contributor: TestClient) -> None:
     make.state(contributor, authority="media", stated_on="2025-03-10")
 
     assert held(contributor, "2025-05-01")["reports"] == 1
+
+
+VOICES = ("head_of_government",) * 4 + ("head_of_state", "media")
+
+
+def a_word(chance: random.Random, head: int) -> dict[str, Any]:
+    """Return what may be said in Poland's line of troops: often the same, sometimes vague or taken back."""
+    day = date(2025, 3, 1) + timedelta(days=chance.randrange(60))
+    until = day + timedelta(days=chance.randrange(1, 20))
+    repeats = [{"seq": chance.randint(1, max(1, head)), "relation": chance.choice(("repeats", "clarifies"))}]
+    offer = {"firmness": chance.choice(("planned",) * 3 + ("signalled", "committed", "withdrawn"))}
+    refusal = {"kind": "refusal", "refuses": ["troops"], "firmness": chance.choice(("declared", "withdrawn"))}
+    return {
+        "authority": chance.choice(VOICES),
+        "stated_on": chance.choice((f"{day}", f"{day}", f"{day}", f"{day}/{until}")),
+        "relates_to": repeats if head and chance.random() < 0.3 else [],
+        **chance.choice((offer, offer, offer, refusal)),
+    }
+
+
+def moved_by(session: Session, heard: list[Heard], head: int) -> list[Moved]:
+    """Return what the newest entry changes, as told by what its lines have heard."""
+    return Replay(heard, relations_of(session, heard, head), head - 1).advance(head)
+
+
+def is_told_alike(database: Database, head: int) -> bool | None:
+    """Tell whether what was said last tells the newest entry's changes as all does; None if it cannot."""
+    with database.reading() as session:
+        lines, _ = moved_lines(session, head - 1, head)
+        lately = heard_lately(session, lines, head - 1)
+        whole = entries(session, (head - 1, head), Lines(keys=lines.keys()))
+        return None if lately is None else moved_by(session, lately, head) == moved_by(session, whole, head)
+
+
+@pytest.mark.parametrize("seed", range(6))
+def test_a_line_is_told_by_what_was_said_last_as_by_all_of_it(
+    contributor: TestClient, database: Database, monkeypatch: pytest.MonkeyPatch, seed: int
+) -> None:
+    monkeypatch.setattr(app.replay, "RECENT", 4)
+    chance, alike = random.Random(seed), list[bool | None]()
+    while len(alike) < 50:
+        body = make.body(speaker=f"S {len(alike)}", **a_word(chance, len(alike)))
+        if contributor.post("/v1/positions", json=body).status_code == 201:
+            alike.append(is_told_alike(database, len(alike) + 1))
+
+    assert set(alike) == {None, True}
+    with database.reading() as session:
+        assert verify(session).finding is None
+
+
+SIGNALLED = {"firmness": "signalled"}
+TAKEN_BACK = {"kind": "refusal", "refuses": ["troops"], "firmness": "withdrawn"}
+REPEATED = {"relates_to": [{"seq": 1, "relation": "repeats"}]}
+
+
+@pytest.mark.parametrize(
+    "said",
+    [
+        ({}, {}, {}, {}),
+        ({}, {}, TAKEN_BACK, {}),
+        ({}, TAKEN_BACK, {}, {}),
+        ({}, {}, SIGNALLED | REPEATED, {}),
+        ({}, SIGNALLED | REPEATED, {}, {}),
+        ({}, SIGNALLED, {"firmness": "committed"}, {"stated_on": "2025-03-01/2025-03-09"}),
+    ],
+    ids=["affirmed", "withdrawn last", "withdrawn before", "repeated last", "repeated before", "vague"],
+)
+def test_what_was_said_last_may_not_be_enough(
+    contributor: TestClient,
+    database: Database,
+    monkeypatch: pytest.MonkeyPatch,
+    said: tuple[dict[str, Any], ...],
+) -> None:
+    monkeypatch.setattr(app.replay, "RECENT", 2)
+    for day, words in enumerate(said, 1):
+        make.state(contributor, **{"speaker": f"S {day}", "stated_on": f"2025-03-0{day}"} | words)
+
+    assert is_told_alike(database, len(said)) is None
+    monkeypatch.setattr(app.replay, "RECENT", len(said))
+    assert is_told_alike(database, len(said))
+
+
+def test_that_there_were_reports_is_not_forgotten(contributor: TestClient, database: Database) -> None:
+    make.state(contributor, authority="media", stated_on="2025-03-01")
+    make.state(contributor, authority="media", stated_on="2025-03-05", speaker="Another")
+
+    assert is_told_alike(database, 2)
