@@ -270,8 +270,11 @@ class Replay:
         return [each for each in moved if each.closed or each.opened]
 
 
-RECENT = 12
-"""How many statements of a voice are looked at for one that begins a run whatever was said before."""
+RECENT = (12, 96, 768)
+"""How many statements of a voice are looked at for one that begins a run whatever was said before.
+
+More of them where fewer are not enough; where none are, the whole line is heard.
+"""
 
 
 def replay(session: Session, after: int, until: int) -> Replay:
@@ -297,11 +300,14 @@ def heard_lately(session: Session, moved: Mapping[LineKey, date], after: int) ->
         later = said_since(session, key, first, (after, after + 1))
         found += later
         for voice in (Voice.GOVERNMENT, Voice.HEAD_OF_STATE):
-            said = said_before(session, key, voice, first, after, RECENT)
-            follows = (each for each in later if each.voice == voice)
-            if len(said) == RECENT and not _is_enough(said, follows):
+            follows = [each for each in later if each.voice == voice]
+            for most in RECENT:
+                said = said_before(session, key, voice, first, after, most)
+                if len(said) < most or _is_enough(said, follows):
+                    found += said
+                    break
+            else:
                 return None
-            found += said
         # Before the first report a line knows nothing, and from it on that nothing is held.
         found += said_before(session, key, Voice.REPORT, first, after, 1)
     return found

@@ -105,7 +105,7 @@ def is_told_alike(database: Database, head: int) -> bool | None:
 def test_a_line_is_told_by_what_was_said_last_as_by_all_of_it(
     contributor: TestClient, database: Database, monkeypatch: pytest.MonkeyPatch, seed: int
 ) -> None:
-    monkeypatch.setattr(app.replay, "RECENT", 4)
+    monkeypatch.setattr(app.replay, "RECENT", (2, 4))
     chance, alike = random.Random(seed), list[bool | None]()
     while len(alike) < 50:
         body = make.body(speaker=f"S {len(alike)}", **a_word(chance, len(alike)))
@@ -140,12 +140,12 @@ def test_what_was_said_last_may_not_be_enough(
     monkeypatch: pytest.MonkeyPatch,
     said: tuple[dict[str, Any], ...],
 ) -> None:
-    monkeypatch.setattr(app.replay, "RECENT", 2)
+    monkeypatch.setattr(app.replay, "RECENT", (1, 2))
     for day, words in enumerate(said, 1):
         make.state(contributor, **{"speaker": f"S {day}", "stated_on": f"2025-03-0{day}"} | words)
 
     assert is_told_alike(database, len(said)) is None
-    monkeypatch.setattr(app.replay, "RECENT", len(said))
+    monkeypatch.setattr(app.replay, "RECENT", (len(said),))
     assert is_told_alike(database, len(said))
 
 
