@@ -39,14 +39,19 @@ class Records:
         return self.server is None
 
     def url(self, size: int) -> str:
-        """Return the address of a record of so many entries; it is made where it is missing."""
+        """Return the address of a record of so many entries; it is made where it is missing.
+
+        One that an earlier release has made is migrated.
+        """
         name = f"history-{size}"
-        if not self._is_there(name):
+        if self._is_there(name):
+            _migrate(self._address(name))
+        else:
             say(f"making a record of {size} entries ...")
             self._drop("making")
             self._make("making")
+            _migrate(self._address("making"))
             database = open_database(self._address("making"))
-            database.migrate()
             make_history(database, size)
             database.close()
             self._rename("making", name)
@@ -69,9 +74,7 @@ class Records:
         name = f"empty-{secrets.token_hex(4)}"
         try:
             self._make(name)
-            database = open_database(self._address(name))
-            database.migrate()
-            database.close()
+            _migrate(self._address(name))
             yield self._address(name)
         finally:
             self._drop(name)
@@ -128,6 +131,12 @@ class Records:
 def open_database(url: str) -> Database:
     """Return the product's own way into a database."""
     return Database(Settings(database_url=url, _env_file=None))
+
+
+def _migrate(url: str) -> None:
+    database = open_database(url)
+    database.migrate()
+    database.close()
 
 
 def connect(url: str) -> Any:
