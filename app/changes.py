@@ -331,12 +331,18 @@ ENTRY = (
 )
 """An entry as JSON, of `ChangeView`."""
 
-_SEQ = sa.bindparam("seq", type_=sa.BigInteger)
+_SEQ, _AFTER = (sa.bindparam(name, type_=sa.BigInteger) for name in ("seq", "after"))
 
 
 @cache
-def _entries(dialect: str) -> sa.Select[Any]:
-    """Return the query of entries: their numbers, and their JSON as known at the parameter `seq`."""
+def _entries(dialect: str, after: Any = None) -> sa.Select[Any]:
+    """Return the query of entries: their numbers, and their JSON as known at the parameter `seq`.
+
+    Who wants only those numbered above `after` says so here: PostgreSQL might else go through all
+    statements to join them.
+    """
+    above = [] if after is None else [each > after for each in (_statement.seq, _json.seq, _later.c.replaces)]
+    of_statement, of_json, of_later = above or [sa.true()] * 3
     pieces = [_json[name] for name in Pieces._fields]
     statement = spelt(dialect, STATEMENT, _statement.seq, _statement.country_code, *pieces)
     entry = spelt(
@@ -357,21 +363,21 @@ def _entries(dialect: str) -> sa.Select[Any]:
     return (
         sa.select(_change.seq, entry.label("json"))
         .select_from(table_of(Change))
-        .outerjoin(table_of(Statement), _statement.seq == _change.seq)
-        .outerjoin(table_of(StatementJSON), _json.seq == _change.seq)
-        .outerjoin(_later, sa.and_(_later.c.replaces == _change.seq, _later.c.seq <= _SEQ))
+        .outerjoin(table_of(Statement), sa.and_(_statement.seq == _change.seq, of_statement))
+        .outerjoin(table_of(StatementJSON), sa.and_(_json.seq == _change.seq, of_json))
+        .outerjoin(_later, sa.and_(_later.c.replaces == _change.seq, _later.c.seq <= _SEQ, of_later))
+        .where(sa.true() if after is None else _change.seq > after)
     )
 
 
 def _feed(dialect: str) -> sa.Select[Any]:
-    after, limit = sa.bindparam("after", type_=sa.BigInteger), sa.bindparam("limit", type_=sa.Integer)
-    query = _entries(dialect).where(_change.seq > after, _change.seq <= _SEQ)
-    return query.order_by(_change.seq).limit(limit)
+    query = _entries(dialect, _AFTER).where(_change.seq <= _SEQ)
+    return query.order_by(_change.seq).limit(sa.bindparam("limit", type_=sa.Integer))
 
 
 def _stretch(dialect: str) -> sa.Select[Any]:
-    after, until = (sa.bindparam(name, type_=sa.BigInteger) for name in ("after", "until"))
-    entries = _entries(dialect).where(_change.seq > after, _change.seq <= until).order_by(_change.seq)
+    until = sa.bindparam("until", type_=sa.BigInteger)
+    entries = _entries(dialect, _AFTER).where(_change.seq <= until).order_by(_change.seq)
     found = entries.subquery("entry")
     end: Any = sa.literal_column(_LINE_END[dialect])
     if dialect == "postgresql":

@@ -137,22 +137,29 @@ def table_of(model: type[SQLModel]) -> Any:
     return sa.inspect(model).local_table
 
 
-class _Listed(FunctionElement[Any]):
-    """The members of a JSON array, as a list to be looked in."""
+class _Among(FunctionElement[bool]):
+    """The condition that a value is among the members of a JSON array.
+
+    It has no type: of a truth SQLite would be asked whether it is 1, and look for it in no index.
+    """
 
     inherit_cache = True
 
-
-@compiles(_Listed, "sqlite")
-def _in_sqlite(listed: _Listed, compiler: Any, **options: Any) -> str:
-    return f"(SELECT value FROM json_each({compiler.process(listed.clauses, **options)}))"
+    def __init__(self, column: Any, listed: Any, kind: sa.types.TypeEngine[Any]) -> None:
+        super().__init__(column, listed, sa.cast(sa.column("value"), kind))
 
 
-@compiles(_Listed, "postgresql")
-def _in_postgresql(listed: _Listed, compiler: Any, **options: Any) -> str:
-    array = compiler.process(listed.clauses, **options)
-    kind = compiler.process(sa.cast(sa.column("value"), listed.type), **options)
-    return f"(SELECT {kind} FROM json_array_elements_text(CAST({array} AS json)))"
+@compiles(_Among, "sqlite")
+def _in_sqlite(among: _Among, compiler: Any, **options: Any) -> str:
+    column, listed, _ = (compiler.process(each, **options) for each in among.clauses)
+    return f"{column} IN (SELECT value FROM json_each({listed}))"
+
+
+@compiles(_Among, "postgresql")
+def _in_postgresql(among: _Among, compiler: Any, **options: Any) -> str:
+    # As an array it is known before the first row is read; IN would join with it, at last.
+    column, listed, value = (compiler.process(each, **options) for each in among.clauses)
+    return f"{column} = ANY (ARRAY(SELECT {value} FROM json_array_elements_text(CAST({listed} AS json))))"
 
 
 def among(column: Any, values: Collection[int]) -> sa.ColumnElement[bool]:
@@ -164,9 +171,7 @@ def among_named(
     column: Any, name: str | None, kind: sa.types.TypeEngine[Any], values: Sequence[Any] = ()
 ) -> sa.ColumnElement[bool]:
     """Return the condition that a column is among the values of a list, which is a parameter of that name."""
-    listed = _Listed(sa.bindparam(name, values, type_=JSONText()))
-    listed.type = kind
-    return sa.type_coerce(column, kind).op("IN", is_comparison=True)(listed)
+    return _Among(column, sa.bindparam(name, values, type_=JSONText()), kind)
 
 
 _PAIRS = {

@@ -23,6 +23,7 @@ from app.lines import (
     Lines,
     Shape,
     live_between,
+    unsought,
 )
 from app.prepared import Prepared
 from app.vocabulary import Voice
@@ -140,7 +141,7 @@ def _reports(line_id: Any, seq: Any) -> Any:
         .select_from(report)
         .where(
             *(report.c.line_id == line_id, report.c.voice == _IS_REPORT),
-            *(report.c.effective_on <= _DAY, live_between(report.c, seq, seq)),
+            *(report.c.effective_on <= _DAY, live_between(unsought(report.c), seq, seq)),
         )
         .correlate_except(report)
         .scalar_subquery()

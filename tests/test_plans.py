@@ -85,3 +85,14 @@ def test_an_export_reads_each_entry_once(
     # With a second end it would be read up to that one, and only then left out.
     ends = [re.findall(r"change\.seq <= ", statement) for statement, _ in stretches]
     assert {len(each) for each in ends} == {1}
+
+
+def test_a_page_bounds_all_that_it_joins(contributor: TestClient, asked: Asked) -> None:
+    """PostgreSQL would else join by going through all statements, once there are many."""
+    record(contributor, COUNTRIES, month=3)
+    asked.clear()
+    contributor.get("/v1/changes?after=3&limit=2")
+    pages = [statement for statement, _ in asked if "LIMIT" in statement and "statement_json" in statement]
+
+    bounds = [re.findall(r"(\w+\.\w+) > [%?:]", page.partition("FROM change")[2]) for page in pages]
+    assert bounds == [["statement.seq", "statement_json.seq", "later.replaces", "change.seq"]]
