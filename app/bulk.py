@@ -3,10 +3,10 @@
 import csv
 import io
 import re
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterable, Iterator
 from contextlib import suppress
 from dataclasses import dataclass, field, replace
-from typing import Any
+from typing import Any, NamedTuple
 
 from pydantic import BaseModel, Field, ValidationError
 from sqlmodel import Session
@@ -19,11 +19,18 @@ from app.errors import Duplicate, Fault, Invalid, faults_of, invalid, refused
 from app.intake import intake
 from app.items import listed
 from app.recording import add_statement, not_kept
+from app.standings import NOTHING, stands_on
 from app.statements import NewPosition
 from app.strict_json import parse_json
 
 MOST_ROWS = 10_000
 """How many rows one request may hold."""
+
+STRETCH = 5_000
+"""How many rows are on their way into the database at a time."""
+
+MOST_FAULTS = 10_000
+"""How many faults are named; how many rows have any is told in any case."""
 
 JSON, NDJSON, CSV = "application/json", "application/x-ndjson", "text/csv"
 BULK_TYPES = (JSON, NDJSON, "application/ndjson", "application/jsonl", CSV)
@@ -99,13 +106,13 @@ class BulkRecorded(BaseModel):
 
 
 def read_rows(body: bytes, media_type: str, most: int | None = MOST_ROWS) -> list[Row]:
-    """Return the rows of a body, at most `most`; what cannot be read at all is refused as a whole."""
+    """Return the rows of a body, at most `most`, None: all; what cannot be read at all is refused."""
     if media_type == JSON:
         rows = _json_rows(body)
     elif media_type == CSV:
         rows = list(csv_rows(_text(body)))
     else:
-        rows = list(_ndjson_rows(body))
+        rows = list(ndjson_rows(_text(body).split("\n")))
     if not rows:
         raise refused("empty", "There are no rows.", pointer="")
     if most is not None and len(rows) > most:
@@ -136,8 +143,9 @@ def _json_rows(body: bytes) -> list[Row]:
     return [Row(number, each) for number, each in enumerate(parsed, 1)]
 
 
-def _ndjson_rows(body: bytes) -> Iterator[Row]:
-    for number, line in enumerate(_text(body).split("\n"), 1):
+def ndjson_rows(lines: Iterable[str]) -> Iterator[Row]:
+    """Yield the rows of NDJSON input, one line each; an empty line is none."""
+    for number, line in enumerate(lines, 1):
         if not line.strip():
             continue
         try:
@@ -224,44 +232,65 @@ def column_of(pointer: str) -> str:
     return f"{first}_{rest[0]}" if first in ("source", "quantity") and rest and rest[0] else first
 
 
-def state_all(
-    session: Session,
-    viewer: Viewer,
-    writer: Writer,
-    rows: Sequence[Row],
-    *,
-    dry_run: bool = False,
-    progress: Callable[[], None] | None = None,
-) -> BulkRecorded:
-    """Record every row, or none: raises `Invalid` that names each bad row's faults.
+class Stated(NamedTuple):
+    """What many rows came to: the record's state before them and after them, and how many they were."""
 
-    All entries carry the same `recorded_at`: no state of knowledge holds a part of them. The
-    caller rolls back when this raises. `progress` is called once a row.
+    before: Head
+    after: Head
+    rows: int
+
+
+def state_rows(session: Session, writer: Writer, rows: Iterable[Row]) -> Stated:
+    """Record every row, or none: raises `Invalid` that names each bad row's faults, up to `MOST_FAULTS`.
+
+    Rows are taken one by one, and put into the database a stretch at a time: however many there
+    are, few are held in memory. All entries carry the same `recorded_at`: no state of knowledge
+    holds a part of them. The caller rolls back when this raises.
     """
     taken = intake(session)
     before = taken.head
     recorded_at = next_instant(before)
     faults: list[Fault] = []
+    count = bad = 0
     for row in rows:
+        found: list[Fault] = []
         try:
             add_statement(taken, recorded_at, writer, row.meant())
         except Invalid as error:
-            faults += [_in_row(fault, row) for fault in error.faults]
+            found = [_in_row(fault, row) for fault in error.faults]
         except Duplicate as error:
-            faults.append(_in_row(Fault("duplicate", error.detail, pointer=""), row))
-        if progress is not None:
-            progress()
-    if faults:
-        raise Invalid(f"{len({fault.row for fault in faults})} of {len(rows)} rows are not valid.", faults)
+            found = [_in_row(Fault("duplicate", error.detail, pointer=""), row)]
+        count += 1
+        bad += bool(found)
+        faults += found[: MOST_FAULTS - len(faults)]
+        if count % STRETCH == 0:
+            taken.settle()
+    if bad:
+        raise Invalid(f"{bad} of {count} rows are not valid.", faults)
     taken.derive()
-    head = taken.head
-    diff = _diff(viewer, before, head)
+    return Stated(before, taken.head, count)
+
+
+def state_all(
+    session: Session, viewer: Viewer, writer: Writer, rows: Iterable[Row], *, dry_run: bool = False
+) -> BulkRecorded:
+    """Record every row, or none, as `state_rows` does, and tell what differs since."""
+    before, after, count = state_rows(session, writer, rows)
+    diff = _diff(viewer, before, after)
     return BulkRecorded(
         first_seq=None if dry_run else before.seq + 1,
-        last_seq=None if dry_run else head.seq,
-        count=len(rows),
+        last_seq=None if dry_run else after.seq,
+        count=count,
         diff=[not_kept(session, before.seq).entry(entry) for entry in diff] if dry_run else diff,
     )
+
+
+def count_differing(session: Session, stated: Stated) -> int:
+    """Return in how many lines the positions of the day differ since rows were recorded."""
+    assert stated.after.recorded_at is not None
+    today = stated.after.recorded_at.date()
+    old, new = (stands_on(session, head.seq, today) for head in (stated.before, stated.after))
+    return sum(stand.differs(old.get(key, NOTHING)) for key, stand in new.items())
 
 
 def _in_row(fault: Fault, row: Row) -> Fault:

@@ -7,7 +7,7 @@ from contextlib import closing
 from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, NamedTuple
 
 import httpx
 import typer
@@ -16,7 +16,6 @@ from rich.text import Text
 from sqlalchemy.exc import DBAPIError
 
 from app import auth, bulk, importing, keeping, questions, seed, server, verify
-from app.as_of import viewer
 from app.changes import Writer
 from app.console import configured, open_database, progress, say, tell_verified
 from app.countries import every_country
@@ -137,15 +136,24 @@ def import_file(
     except Invalid as error:
         _list_faults(error, reading)
         raise typer.Exit(1) from None
-    differing = len(found.diff)
     if dry_run:
-        say.print(f"{found.count} rows are fit to be recorded; {differing} positions of today would differ.")
+        differing = f"{found.differing} positions of today would differ"
+        say.print(f"{found.rows} rows are fit to be recorded; {differing}.")
     else:
-        say.print(f"Recorded {found.count} statements as entries {found.first_seq} to {found.last_seq}.")
-        say.print(f"{differing} positions of today differ.")
+        say.print(f"Recorded {found.rows} statements as entries {found.first} to {found.last}.")
+        say.print(f"{found.differing} positions of today differ.")
 
 
-def _import_locally(path: Path, reading: importing.Reading, *, dry_run: bool) -> bulk.BulkRecorded:
+class Imported(NamedTuple):
+    """What became of a file: how many rows, their entries, and how many positions of today differ."""
+
+    rows: int
+    first: int | None
+    last: int | None
+    differing: int
+
+
+def _import_locally(path: Path, reading: importing.Reading, *, dry_run: bool) -> Imported:
     with (
         closing(open_database()) as database,
         database.writing() as session,
@@ -153,21 +161,19 @@ def _import_locally(path: Path, reading: importing.Reading, *, dry_run: bool) ->
     ):
         known = every_country(session).values()
         names = importing.Names((each.code, each.alpha3, each.name) for each in known)
-        rows = importing.read_file(path, reading, names)
-        task = bar.add_task("Recording", total=len(rows))
-        shown = viewer(session, configured().stale_after_days)
+        task = bar.add_task("Recording", total=path.stat().st_size)
+        rows = importing.read_file(path, reading, names, lambda read: bar.update(task, completed=read))
         with session.begin_nested() as attempt:
-            found = bulk.state_all(
-                session, shown, LOCAL, rows, dry_run=dry_run, progress=lambda: bar.advance(task)
-            )
+            stated = bulk.state_rows(session, LOCAL, rows)
+            differing = bulk.count_differing(session, stated)
             if dry_run:
                 attempt.rollback()
-    return found
+    return Imported(stated.rows, stated.before.seq + 1, stated.after.seq, differing)
 
 
 def _import_remotely(
     path: Path, reading: importing.Reading, url: str, key: str | None, *, dry_run: bool
-) -> bulk.BulkRecorded:
+) -> Imported:
     if not key:
         say.print("Give the API key with --key, or in COALITION_KEY.")
         raise typer.Exit(2)
@@ -184,11 +190,12 @@ def _import_remotely(
         bar.advance(task)
         known = listed.get("items", ())
         names = importing.Names((each["code"], each["alpha3"], each["name"]) for each in known)
-        rows = importing.read_file(path, reading, names)
+        rows = list(importing.read_file(path, reading, names))
         bar.advance(task)
         answer = _send_rows(client, rows, dry_run=dry_run)
         bar.advance(task)
-    return bulk.BulkRecorded.model_validate(answer)
+    found = bulk.BulkRecorded.model_validate(answer)
+    return Imported(found.count, found.first_seq, found.last_seq, len(found.diff))
 
 
 def _send_rows(client: httpx.Client, rows: list[bulk.Row], *, dry_run: bool) -> Any:

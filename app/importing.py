@@ -8,16 +8,17 @@ import csv
 import io
 import tomllib
 import unicodedata
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import suppress
 from dataclasses import dataclass, field
 from datetime import date, datetime
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
 from pydantic import TypeAdapter, ValidationError
 
-from app.bulk import COLUMNS, CSV, JSON, NDJSON, Row, body_of, read_rows
+from app.bulk import COLUMNS, CSV, JSON, NDJSON, Row, body_of, ndjson_rows, read_rows
 from app.countries import ALIASES
 from app.dates import BadDate, parse_edtf
 from app.errors import Fault, faults_of, invalid, refused
@@ -103,37 +104,49 @@ def read_mapping(path: Path) -> Reading:
         raise invalid(faults_of({**each, "loc": ("body", *each["loc"])} for each in error.errors())) from None
 
 
-def read_file(path: Path, mapping: Reading, names: Names) -> list[Row]:
-    """Return the rows of a CSV, JSON or NDJSON file, told apart by its ending.
+def read_file(
+    path: Path, mapping: Reading, names: Names, progress: Callable[[int], object] = lambda _: None
+) -> Iterator[Row]:
+    """Yield the rows of a CSV, JSON or NDJSON file, told apart by its ending; a JSON array is read whole.
 
     A mapping is for CSV; the other two hold bodies as for POST /v1/positions. Raises `Invalid`
-    for a file that cannot be read at all; what is wrong with a row stands in the row.
+    for a file that cannot be read at all; what is wrong with a row stands in the row. `progress`
+    is told how many bytes have been read.
     """
     media_type = _TYPES.get(path.suffix.lower())
     if media_type is None:
         raise refused("unknown", f"{path.name}: the ending is none of {', '.join(_TYPES)}.", pointer="")
-    content = path.read_bytes()
-    if media_type != CSV:
-        if mapping != Reading():
-            message = f"{path.name} holds statements in our own words: a mapping is for CSV."
-            raise refused("not_for_json", message, pointer="")
-        return read_rows(content, media_type, most=None)
-    try:
-        text = content.decode("utf-8-sig")
-    except UnicodeDecodeError:
-        raise refused("malformed", f"{path.name} is not UTF-8: save it as CSV UTF-8.", pointer="") from None
-    rows = list(_table(text, mapping, names))
-    if not rows:
+    if media_type != CSV and mapping != Reading():
+        message = f"{path.name} holds statements in our own words: a mapping is for CSV."
+        raise refused("not_for_json", message, pointer="")
+    if media_type == JSON:
+        yield from read_rows(path.read_bytes(), media_type, most=None)
+        return
+    is_empty = True
+    with path.open("rb") as file:
+        end = "\n" if media_type == NDJSON else ""
+        lines = io.TextIOWrapper(file, encoding="utf-8-sig", newline=end)
+        rows = ndjson_rows(lines) if media_type == NDJSON else _table(lines, mapping, names)
+        try:
+            for row in rows:
+                is_empty = False
+                progress(file.tell())
+                yield row
+        except UnicodeDecodeError:
+            kind = "CSV UTF-8" if media_type == CSV else "UTF-8"
+            message = f"{path.name} is not UTF-8: save it as {kind}."
+            raise refused("malformed", message, pointer="") from None
+    if is_empty:
         raise refused("empty", f"{path.name} has no rows.", pointer="")
-    return rows
 
 
-def _table(text: str, mapping: Reading, names: Names) -> Iterable[Row]:
+def _table(lines: Iterable[str], mapping: Reading, names: Names) -> Iterable[Row]:
     _check_date_format(mapping.date_format)
-    first = text.partition("\n")[0]
+    ahead = iter(lines)
+    first = next(ahead, "")
     delimiter = mapping.delimiter or max(",;\t", key=first.count)
     try:
-        reader = csv.reader(io.StringIO(text, newline=""), delimiter=delimiter, strict=True)
+        reader = csv.reader(chain([first], ahead), delimiter=delimiter, strict=True)
         header = [heading.strip() for heading in next(reader, [])]
     except (csv.Error, TypeError, ValueError) as error:
         raise refused("malformed", f"The header cannot be read: {error}.", pointer="") from None

@@ -66,6 +66,12 @@ class Intake:
         """Put in the database what was added, and what follows from it."""
         self.entering.derive()
 
+    def settle(self) -> None:
+        """Derive, and forget what was read and made: it is in the database now."""
+        self.derive()
+        for known in (self._sources, self._made, self._said):
+            known.clear()
+
     def append(self, change: Values, draft: Draft) -> None:
         """Add an entry that brings a statement (see `Appending.append`)."""
         head = self.entering.append(change, draft)

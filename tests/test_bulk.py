@@ -10,10 +10,13 @@ import pytest
 from httpx2 import Response
 from starlette.testclient import TestClient
 
+import app.bulk
 from app.bulk import COLUMNS, CSV, JSON, MOST_ROWS, NDJSON, read_rows
+from app.db import Database
 from app.errors import Invalid
 from app.main import create_app
 from app.settings import Settings
+from app.verify import verify
 from app.vocabulary import Scope
 from tests import make
 from tests.conftest import Clock, with_key
@@ -356,3 +359,41 @@ def test_what_csv_says_is_what_its_columns_mean() -> None:
     assert "quote" not in body
     with pytest.raises(Invalid):
         read_rows(b"country\n", CSV)
+
+
+@pytest.mark.parametrize("stretch", [1, 3])
+def test_a_batch_is_recorded_a_stretch_at_a_time_as_it_would_be_at_once(
+    contributor: TestClient, database: Database, monkeypatch: pytest.MonkeyPatch, stretch: int
+) -> None:
+    days = [make.body(speaker=f"S {day}", stated_on=f"2025-03-{day:02}") for day in (9, 3, 27, 14, 1)]
+    rows = [*ROWS, *days, make.body(source={"url": "https://example.org/b", "title": "B"})]
+    at_once = send(contributor, written(rows, "json"), "json", dry_run="true").json()
+
+    monkeypatch.setattr(app.bulk, "STRETCH", stretch)
+    answer = send(contributor, written(rows, "json"), "json").json()
+
+    assert answer["count"] == at_once["count"] == len(rows)
+    assert [each["after"]["since"] for each in answer["diff"]] == [
+        each["after"]["since"] for each in at_once["diff"]
+    ]
+    assert [source["title"] for source in contributor.get("/v1/sources").json()["items"]] == [
+        "After the summit",
+        "B",
+    ]
+    with database.reading() as session:
+        assert verify(session).finding is None
+
+
+@pytest.mark.parametrize("stretch", [1, 2, 100])
+def test_faults_are_the_same_however_long_a_stretch_is(
+    contributor: TestClient, monkeypatch: pytest.MonkeyPatch, stretch: int
+) -> None:
+    monkeypatch.setattr(app.bulk, "STRETCH", stretch)
+    monkeypatch.setattr(app.bulk, "MOST_FAULTS", 3)
+    rows = [*ROWS[:2], ROWS[0], {}, make.body(country="XX"), ROWS[1]]
+    refused = send(contributor, written(rows, "ndjson"), "ndjson")
+
+    assert refused.json()["detail"] == "4 of 6 rows are not valid."
+    assert [place[0] for place in errors(refused)] == [3, 4, 4]
+    assert ledger(contributor) == []
+    assert contributor.get("/v1/sources").json()["items"] == []

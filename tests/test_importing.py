@@ -12,7 +12,7 @@ from sqlmodel import Session
 from app.auth import create_key
 from app.countries import every_country
 from app.db import ROOT, Database
-from app.importing import Names
+from app.importing import Names, Reading, read_file
 from app.settings import Settings
 from app.vocabulary import Scope
 from tests import make
@@ -394,3 +394,32 @@ def test_a_country_is_never_guessed(session: Session, given: str) -> None:
 
 def names(session: Session) -> Names:
     return Names((each.code, each.alpha3, each.name) for each in every_country(session).values())
+
+
+@pytest.mark.parametrize("name", ["long.csv", "long.ndjson"])
+def test_a_long_file_is_read_as_its_rows_are_taken(tmp_path: Path, name: str) -> None:
+    path, lines = tmp_path / name, 50_000
+    header = "country,summary\r\n" if name == "long.csv" else ""
+    line = "PL,A statement.\r\n" if name == "long.csv" else '{"country":"PL"}\n'
+    path.write_text(header + line * lines, encoding="utf-8", newline="")
+    told: list[int] = []
+
+    rows = read_file(path, Reading(), Names([("PL", "POL", "Poland")]), told.append)
+    first = next(rows)
+
+    assert (first.number, first.body["country"]) == (2 if header else 1, "PL")
+    assert told[0] < path.stat().st_size / 10
+    assert sum(1 for _ in rows) == lines - 1
+    assert told[-1] == path.stat().st_size
+
+
+@pytest.mark.parametrize("name", ["late.csv", "late.ndjson"])
+def test_what_is_not_utf8_late_in_a_file_keeps_all_of_it_out(url: str, tmp_path: Path, name: str) -> None:
+    bodies = [json.dumps(make.body(speaker=f"S {number}")) for number in range(100)]
+    table = ["country,kind,firmness,stated_on,summary", *["PL,troops,planned,2025-03-27,It plans."] * 1000]
+    text = "\n".join(table if name == "late.csv" else bodies)
+    (tmp_path / name).write_bytes(text.encode() + b"\n\xff\xfe\n")
+    outcome = coalition("import", name, database_url=url, folder=tmp_path)
+
+    assert "is not UTF-8" in " ".join(faults(outcome))
+    assert recorded(url) == []
