@@ -8,7 +8,7 @@ from bisect import bisect_left, insort
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from datetime import date
 from itertools import groupby
-from operator import attrgetter
+from operator import attrgetter, itemgetter
 from typing import Any, NamedTuple
 
 import sqlalchemy as sa
@@ -277,27 +277,17 @@ More of them where fewer are not enough; where none are, the whole line is heard
 """
 
 
-def replay(session: Session, after: int, until: int) -> Replay:
-    """Return a replay of all lines that the entries above `after` and up to `until` may change."""
-    moved, chains = moved_lines(session, after, until)
-    following = following_lines(session, chains, until) if chains else set()
-    heard = None
-    if not following and until == after + 1:
-        heard = heard_lately(session, moved, after)
-    if heard is None:
-        heard = entries(session, (after, until), Lines(keys=moved.keys() | following))
-    return Replay(heard, relations_of(session, heard, until), after)
+def heard_lately(
+    session: Session, moved: Mapping[LineKey, date], after: int, until: int
+) -> list[Heard] | None:
+    """Return what lines have to hear of some entries, without what their past comes to by then anyway.
 
-
-def heard_lately(session: Session, moved: Mapping[LineKey, date], after: int) -> list[Heard] | None:
-    """Return what one entry's lines have to hear, without what their past comes to by then anyway.
-
-    That is all from the entry's day on, and what each voice said last before. None where that is
-    not enough to tell what it held.
+    Of each line that is all from its first day on that is moved, and what each voice said last
+    before. None where that is not enough to tell what it held.
     """
     found: list[Heard] = []
     for key, first in moved.items():
-        later = said_since(session, key, first, (after, after + 1))
+        later = said_since(session, key, first, (after, until))
         found += later
         for voice in (Voice.GOVERNMENT, Voice.HEAD_OF_STATE):
             follows = [each for each in later if each.voice == voice]
@@ -417,13 +407,23 @@ def derived(found: Replay, ids: Mapping[LineKey, int]) -> Derived:
 def record_standings(session: Session, after: int, until: int) -> set[LineKey]:
     """Record what follows from the entries above `after` and up to `until`, under the write lock.
 
-    Return the lines that answer something else on any day.
+    Return the lines that answer something else on any day. Lines of one country are heard at a
+    time: those of all may be too many to be in memory.
     """
-    found = replay(session, after, until)
-    countries = {country for country, _ in found.keys}
-    rows = derived(found, ids_of(session, countries))
-    insert(session, rows)
-    return rows.moved
+    entered, chains = moved_lines(session, after, until)
+    following = following_lines(session, chains, until) if chains else set()
+    ids = ids_of(session, {country for country, _ in entered.keys() | following})
+    moved: set[LineKey] = set()
+    for _, of_country in groupby(sorted(entered.keys() | following), key=itemgetter(0)):
+        keys, heard = list(of_country), None
+        if not following:
+            heard = heard_lately(session, {key: entered[key] for key in keys}, after, until)
+        if heard is None:
+            heard = entries(session, (after, until), Lines(keys=keys))
+        rows = derived(Replay(heard, relations_of(session, heard, until), after), ids)
+        insert(session, rows)
+        moved |= rows.moved
+    return moved
 
 
 def ids_of(session: Session, countries: Collection[str]) -> dict[LineKey, int]:

@@ -87,18 +87,21 @@ def a_word(chance: random.Random, head: int) -> dict[str, Any]:
     }
 
 
-def moved_by(session: Session, heard: list[Heard], head: int) -> list[Moved]:
-    """Return what the newest entry changes, as told by what its lines have heard."""
-    return Replay(heard, relations_of(session, heard, head), head - 1).advance(head)
+def moved_by(session: Session, heard: list[Heard], after: int, until: int) -> list[list[Moved]]:
+    """Return what entries change, as told by what their lines have heard."""
+    found = Replay(heard, relations_of(session, heard, until), after)
+    return [found.advance(seq) for seq in found.seqs]
 
 
-def is_told_alike(database: Database, head: int) -> bool | None:
-    """Tell whether what was said last tells the newest entry's changes as all does; None if it cannot."""
+def is_told_alike(database: Database, after: int, until: int) -> bool | None:
+    """Tell whether what was said last tells what entries change as all does; None if it cannot."""
     with database.reading() as session:
-        lines, _ = moved_lines(session, head - 1, head)
-        lately = heard_lately(session, lines, head - 1)
-        whole = entries(session, (head - 1, head), Lines(keys=lines.keys()))
-        return None if lately is None else moved_by(session, lately, head) == moved_by(session, whole, head)
+        lines, _ = moved_lines(session, after, until)
+        lately = heard_lately(session, lines, after, until)
+        whole = entries(session, (after, until), Lines(keys=lines.keys()))
+        if lately is None:
+            return None
+        return moved_by(session, lately, after, until) == moved_by(session, whole, after, until)
 
 
 @pytest.mark.parametrize("seed", range(6))
@@ -110,9 +113,10 @@ def test_a_line_is_told_by_what_was_said_last_as_by_all_of_it(
     while len(alike) < 50:
         body = make.body(speaker=f"S {len(alike)}", **a_word(chance, len(alike)))
         if contributor.post("/v1/positions", json=body).status_code == 201:
-            alike.append(is_told_alike(database, len(alike) + 1))
+            alike.append(is_told_alike(database, len(alike), len(alike) + 1))
 
     assert set(alike) == {None, True}
+    assert {is_told_alike(database, after, after + 3) for after in range(10, 48)} == {None, True}
     with database.reading() as session:
         assert verify(session).finding is None
 
@@ -144,13 +148,13 @@ def test_what_was_said_last_may_not_be_enough(
     for day, words in enumerate(said, 1):
         make.state(contributor, **{"speaker": f"S {day}", "stated_on": f"2025-03-0{day}"} | words)
 
-    assert is_told_alike(database, len(said)) is None
+    assert is_told_alike(database, len(said) - 1, len(said)) is None
     monkeypatch.setattr(app.replay, "RECENT", (len(said),))
-    assert is_told_alike(database, len(said))
+    assert is_told_alike(database, len(said) - 1, len(said))
 
 
 def test_that_there_were_reports_is_not_forgotten(contributor: TestClient, database: Database) -> None:
     make.state(contributor, authority="media", stated_on="2025-03-01")
     make.state(contributor, authority="media", stated_on="2025-03-05", speaker="Another")
 
-    assert is_told_alike(database, 2)
+    assert is_told_alike(database, 1, 2)
