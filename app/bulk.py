@@ -29,8 +29,8 @@ MOST_ROWS = 10_000
 STRETCH = 5_000
 """How many rows are on their way into the database at a time."""
 
-MOST_FAULTS = 10_000
-"""How many faults are named; how many rows have any is told in any case."""
+MOST_BAD_ROWS = 10_000
+"""How many bad rows are named; how many there are is told in any case."""
 
 JSON, NDJSON, CSV = "application/json", "application/x-ndjson", "text/csv"
 BULK_TYPES = (JSON, NDJSON, "application/ndjson", "application/jsonl", CSV)
@@ -232,7 +232,7 @@ def column_of(pointer: str) -> str:
     return f"{first}_{rest[0]}" if first in ("source", "quantity") and rest and rest[0] else first
 
 
-class Stated(NamedTuple):
+class Batch(NamedTuple):
     """What many rows came to: the record's state before them and after them, and how many they were."""
 
     before: Head
@@ -240,8 +240,8 @@ class Stated(NamedTuple):
     rows: int
 
 
-def state_rows(session: Session, writer: Writer, rows: Iterable[Row]) -> Stated:
-    """Record every row, or none: raises `Invalid` that names each bad row's faults, up to `MOST_FAULTS`.
+def state_rows(session: Session, writer: Writer, rows: Iterable[Row]) -> Batch:
+    """Record every row, or none: raises `Invalid` that names each bad row's faults, up to `MOST_BAD_ROWS`.
 
     Rows are taken one by one, and put into the database a stretch at a time: however many there
     are, few are held in memory. All entries carry the same `recorded_at`: no state of knowledge
@@ -261,14 +261,15 @@ def state_rows(session: Session, writer: Writer, rows: Iterable[Row]) -> Stated:
         except Duplicate as error:
             found = [_in_row(Fault("duplicate", error.detail, pointer=""), row)]
         count += 1
-        bad += bool(found)
-        faults += found[: MOST_FAULTS - len(faults)]
+        if found:
+            bad += 1
+            faults += found if bad <= MOST_BAD_ROWS else ()
         if count % STRETCH == 0:
             taken.settle()
     if bad:
         raise Invalid(f"{bad} of {count} rows are not valid.", faults)
     taken.derive()
-    return Stated(before, taken.head, count)
+    return Batch(before, taken.head, count)
 
 
 def state_all(
@@ -285,11 +286,11 @@ def state_all(
     )
 
 
-def count_differing(session: Session, stated: Stated) -> int:
+def count_differing(session: Session, batch: Batch) -> int:
     """Return in how many lines the positions of the day differ since rows were recorded."""
-    assert stated.after.recorded_at is not None
-    today = stated.after.recorded_at.date()
-    old, new = (stands_on(session, head.seq, today) for head in (stated.before, stated.after))
+    assert batch.after.recorded_at is not None
+    today = batch.after.recorded_at.date()
+    old, new = (stands_on(session, head.seq, today) for head in (batch.before, batch.after))
     return sum(stand.differs(old.get(key, NOTHING)) for key, stand in new.items())
 
 

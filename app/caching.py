@@ -30,8 +30,8 @@ _OVERHEAD = 2_000
 _MISSES = CACHE_LOOKUPS.labels("answers", "miss")
 
 
-class Moment(NamedTuple):
-    """What an answer holds for that has no moment of its own: today's record."""
+class Now(NamedTuple):
+    """What an answer is of that names no moment: today's record."""
 
     state: bytes
     """What the record's state is called."""
@@ -42,7 +42,7 @@ class Moment(NamedTuple):
 class Kept:
     """An answer as it left, and what it holds for; without a body it only tells that nothing changed."""
 
-    moment: Moment | None
+    now: Now | None
     """When it was made; None: it can never differ."""
     etag: bytes
     headers: Headers
@@ -72,10 +72,10 @@ class Cache:
         self._kept: OrderedDict[Key, Kept] = OrderedDict()
         self._size = 0
         self._making: dict[Key, asyncio.Event] = {}
-        self._asked: Moment | None = None
+        self._asked: Now | None = None
         self._is_asked = False
         self._will_tell = False
-        self._last: Moment | None = None
+        self._last: Now | None = None
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] != "http" or scope["method"] not in ("GET", "HEAD"):
@@ -85,12 +85,12 @@ class Cache:
         given: dict[bytes, bytes] = dict(scope["headers"])
         # A header that is given twice is left to those who know what that means.
         is_plain = len(given) == len(scope["headers"]) and b"authorization" not in given
-        moment = self._moment() if is_plain else None
-        if moment is None:
+        now = self._look() if is_plain else None
+        if now is None:
             await self.app(scope, receive, send)
             return
-        if moment != self._last:
-            self._drop_outdated(moment)
+        if now != self._last:
+            self._drop_outdated(now)
         key = (
             scope["scheme"],
             given.get(b"host"),
@@ -105,7 +105,7 @@ class Cache:
         if making is not None and key not in self._kept:
             await making.wait()  # somebody else has asked the same just now
         kept = self._kept.get(key)
-        if kept is not None and kept.moment in (None, moment):
+        if kept is not None and kept.now in (None, now):
             is_known = _is_known(kept, given.get(b"if-none-match"))
             if is_known or kept.body is not None:
                 self._kept.move_to_end(key)
@@ -117,18 +117,18 @@ class Cache:
             return
         self._making[key] = made = asyncio.Event()
         try:
-            await self.app(scope, receive, self._keeping(key, moment, scope, send, made))
+            await self.app(scope, receive, self._keeping(key, now, scope, send, made))
         finally:
             self._release(key, made)
 
-    def _moment(self) -> Moment | None:
+    def _look(self) -> Now | None:
         """Return today's record, None while it cannot be told; asked once for all requests that are there.
 
         A request that comes later stands behind the forgetting in the loop's queue.
         """
         if not self._is_asked:
             state = self._state()
-            self._asked = None if state is None else Moment(state, utc_now().toordinal())
+            self._asked = None if state is None else Now(state, utc_now().toordinal())
             self._is_asked = True
             loop = asyncio.get_running_loop()
             loop.call_soon(self._forget)
@@ -144,7 +144,7 @@ class Cache:
         self._will_tell = False
         tell_hits()
 
-    def _keeping(self, key: Key, moment: Moment, scope: Scope, send: Send, made: asyncio.Event) -> Send:
+    def _keeping(self, key: Key, now: Now, scope: Scope, send: Send, made: asyncio.Event) -> Send:
         """Return a `send` that keeps what passes, if it may be kept; `made` tells when that is decided."""
         start: Message = {}
 
@@ -156,7 +156,7 @@ class Cache:
                     self._release(key, made)
             elif not made.is_set():
                 if not message.get("more_body", False):
-                    self._keep(key, moment, scope, start, message.get("body", b""))
+                    self._keep(key, now, scope, start, message.get("body", b""))
                 self._release(key, made)
             await send(message)
 
@@ -168,11 +168,11 @@ class Cache:
             del self._making[key]
         made.set()
 
-    def _keep(self, key: Key, moment: Moment, scope: Scope, start: Message, body: bytes) -> None:
+    def _keep(self, key: Key, now: Now, scope: Scope, start: Message, body: bytes) -> None:
         headers = [pair for pair in start["headers"] if pair[0] != b"x-request-id"]
         told: dict[bytes, bytes] = dict(headers)
         kept = Kept(
-            moment=None if b"immutable" in told.get(b"cache-control", b"") else moment,
+            now=None if b"immutable" in told.get(b"cache-control", b"") else now,
             etag=told[b"etag"],
             headers=headers,
             bare_headers=[pair for pair in headers if pair[0] not in _OF_A_BODY],
@@ -192,9 +192,9 @@ class Cache:
         kept = self._kept.pop(key, None)
         self._size -= 0 if kept is None else kept.size
 
-    def _drop_outdated(self, moment: Moment) -> None:
-        self._last = moment
-        for key in [key for key, kept in self._kept.items() if kept.moment not in (None, moment)]:
+    def _drop_outdated(self, now: Now) -> None:
+        self._last = now
+        for key in [key for key, kept in self._kept.items() if kept.now not in (None, now)]:
             self._drop(key)
 
 

@@ -164,11 +164,11 @@ def _import_locally(path: Path, reading: importing.Reading, *, dry_run: bool) ->
         task = bar.add_task("Recording", total=path.stat().st_size)
         rows = importing.read_file(path, reading, names, lambda read: bar.update(task, completed=read))
         with session.begin_nested() as attempt:
-            stated = bulk.state_rows(session, LOCAL, rows)
-            differing = bulk.count_differing(session, stated)
+            batch = bulk.state_rows(session, LOCAL, rows)
+            differing = bulk.count_differing(session, batch)
             if dry_run:
                 attempt.rollback()
-    return Imported(stated.rows, stated.before.seq + 1, stated.after.seq, differing)
+    return Imported(batch.rows, batch.before.seq + 1, batch.after.seq, differing)
 
 
 def _import_remotely(

@@ -389,11 +389,11 @@ def test_faults_are_the_same_however_long_a_stretch_is(
     contributor: TestClient, monkeypatch: pytest.MonkeyPatch, stretch: int
 ) -> None:
     monkeypatch.setattr(app.bulk, "STRETCH", stretch)
-    monkeypatch.setattr(app.bulk, "MOST_FAULTS", 3)
+    monkeypatch.setattr(app.bulk, "MOST_BAD_ROWS", 2)
     rows = [*ROWS[:2], ROWS[0], {}, make.body(country="XX"), ROWS[1]]
     refused = send(contributor, written(rows, "ndjson"), "ndjson")
 
     assert refused.json()["detail"] == "4 of 6 rows are not valid."
-    assert [place[0] for place in errors(refused)] == [3, 4, 4]
+    assert {place[0] for place in errors(refused)} == {3, 4}
     assert ledger(contributor) == []
     assert contributor.get("/v1/sources").json()["items"] == []
