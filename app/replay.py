@@ -243,11 +243,6 @@ class Replay:
             self._logs[key].begin(in_line, first.get(key, date.max), Marks(relations, seq))
 
     @property
-    def keys(self) -> Collection[LineKey]:
-        """The lines."""
-        return self._logs.keys()
-
-    @property
     def seqs(self) -> list[int]:
         """The entries that may change anything, in order."""
         return sorted(self._entering.keys() | self._leaving.keys() | self._following.keys())
