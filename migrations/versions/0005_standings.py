@@ -66,7 +66,7 @@ def upgrade() -> None:
     op.create_index(
         "line_entry_reports_idx",
         "line_entry",
-        ["line_id", "effective_on", "seq", "left_seq", "voice"],
+        ["line_id", "effective_on", "seq", "left_seq"],
         sqlite_where=sa.text("voice = 'report'"),
         postgresql_where=sa.text("voice = 'report'"),
     )
