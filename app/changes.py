@@ -285,12 +285,12 @@ def changes_after(
     """Return at most `limit` wanted entries numbered above `after` and up to `seq`, in order, by seq."""
     if wanted == LedgerFilter():
         return _items(_FEED.rows(session, after=after, seq=seq, limit=limit))
-    return _items(_chosen(session, seq, limit, wanted.condition(), _change.seq > after, order=_change.seq))
+    return _items(_chosen(session, after, seq, limit, wanted, order=_change.seq))
 
 
 def newest_changes(session: Session, seq: int, limit: int, wanted: LedgerFilter) -> list[ChangeView]:
     """Return the newest `limit` wanted entries up to `seq`, the newest first."""
-    rows = _chosen(session, seq, limit, wanted.condition(), order=_change.seq.desc())
+    rows = _chosen(session, 0, seq, limit, wanted, order=_change.seq.desc())
     return [item.view for _, item in _items(rows)]
 
 
@@ -335,14 +335,8 @@ _SEQ, _AFTER = (sa.bindparam(name, type_=sa.BigInteger) for name in ("seq", "aft
 
 
 @cache
-def _entries(dialect: str, after: Any = None) -> sa.Select[Any]:
-    """Return the query of entries: their numbers, and their JSON as known at the parameter `seq`.
-
-    Who wants only those numbered above `after` says so here: PostgreSQL might else go through all
-    statements to join them.
-    """
-    above = [] if after is None else [each > after for each in (_statement.seq, _json.seq, _later.c.replaces)]
-    of_statement, of_json, of_later = above or [sa.true()] * 3
+def _entries(dialect: str) -> sa.Select[Any]:
+    """Return the query of entries numbered above `after`: each number, and the JSON as known at `seq`."""
     pieces = [_json[name] for name in Pieces._fields]
     statement = spelt(dialect, STATEMENT, _statement.seq, _statement.country_code, *pieces)
     entry = spelt(
@@ -360,41 +354,42 @@ def _entries(dialect: str, after: Any = None) -> sa.Select[Any]:
         _change.digest,
         sa.case((_statement.seq.is_not(None), statement), else_=literal("null")),
     )
+    # What is joined is bounded too: PostgreSQL might else go through all of it.
     return (
         sa.select(_change.seq, entry.label("json"))
         .select_from(table_of(Change))
-        .outerjoin(table_of(Statement), sa.and_(_statement.seq == _change.seq, of_statement))
-        .outerjoin(table_of(StatementJSON), sa.and_(_json.seq == _change.seq, of_json))
-        .outerjoin(_later, sa.and_(_later.c.replaces == _change.seq, _later.c.seq <= _SEQ, of_later))
-        .where(sa.true() if after is None else _change.seq > after)
+        .outerjoin(table_of(Statement), sa.and_(_statement.seq == _change.seq, _statement.seq > _AFTER))
+        .outerjoin(table_of(StatementJSON), sa.and_(_json.seq == _change.seq, _json.seq > _AFTER))
+        .outerjoin(
+            _later,
+            sa.and_(_later.c.replaces == _change.seq, _later.c.seq <= _SEQ, _later.c.replaces > _AFTER),
+        )
+        .where(_change.seq > _AFTER)
     )
 
 
 def _feed(dialect: str) -> sa.Select[Any]:
-    query = _entries(dialect, _AFTER).where(_change.seq <= _SEQ)
+    query = _entries(dialect).where(_change.seq <= _SEQ)
     return query.order_by(_change.seq).limit(sa.bindparam("limit", type_=sa.Integer))
 
 
 def _stretch(dialect: str) -> sa.Select[Any]:
-    until = sa.bindparam("until", type_=sa.BigInteger)
-    entries = _entries(dialect, _AFTER).where(_change.seq <= until).order_by(_change.seq)
-    found = entries.subquery("entry")
-    end: Any = sa.literal_column(_LINE_END[dialect])
+    until, end = sa.bindparam("until", type_=sa.BigInteger), literal("\n")
+    found = _entries(dialect).where(_change.seq <= until).order_by(_change.seq).subquery("entry")
     if dialect == "postgresql":
         return sa.select(sa.func.string_agg(found.c.json, aggregate_order_by(end, found.c.seq)).concat(end))
     # As bytes, or the driver would read them as text only for us to make bytes of it again.
     return sa.select(sa.cast(sa.func.group_concat(found.c.json, end).concat(end), sa.LargeBinary))
 
 
-_LINE_END = {"sqlite": "char(10)", "postgresql": "chr(10)"}
 _FEED, _STRETCH = Prepared(_feed), Prepared(_stretch)
 
 
 def _chosen(
-    session: Session, seq: int, limit: int, *where: sa.ColumnElement[bool], order: Any
+    session: Session, after: int, seq: int, limit: int, wanted: LedgerFilter, *, order: Any
 ) -> Iterable[Any]:
-    query = _entries(session.get_bind().dialect.name).where(_change.seq <= _SEQ, *where)
-    return session.execute(query.order_by(order).limit(limit), {"seq": seq})
+    query = _entries(session.get_bind().dialect.name).where(_change.seq <= _SEQ, wanted.condition())
+    return session.execute(query.order_by(order).limit(limit), {"after": after, "seq": seq})
 
 
 def _items(rows: Iterable[Any]) -> list[tuple[int, Item[ChangeView]]]:

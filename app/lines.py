@@ -304,9 +304,11 @@ _IN_ONE_LINE = _HEARD.where(
     live_between(unsought(_entry), _FIRST, _LAST),
 )
 _DAY = sa.bindparam("day", type_=sa.Date)
-# Spelt out, or SQLite does not see that the index of reports serves, or the one of all others.
-_IS_REPORT: Any = _entry.voice == sa.literal_column(f"'{Voice.REPORT}'")
-_IS_ELSE: Any = _entry.voice != sa.literal_column(f"'{Voice.REPORT}'")
+REPORT: Any = sa.literal_column(f"'{Voice.REPORT}'")
+"""The voice of reports, spelt out: else no database sees that the index of reports serves, or the other."""
+
+_IS_REPORT: Any = _entry.voice == REPORT
+_IS_ELSE: Any = _entry.voice != REPORT
 _SPEAKS = sa.or_(*(_entry.voice == voice for voice in Voice if voice is not Voice.REPORT))
 _SAID_SINCE = (
     Prepared(_IN_ONE_LINE.where(_IS_REPORT, _entry.effective_on >= _DAY)),

@@ -17,6 +17,7 @@ from sqlmodel import Field, Session, SQLModel
 from app.db import pairs, table_of
 from app.lines import (
     EVERY,
+    REPORT,
     Line,
     LineEntry,
     LineKey,
@@ -26,7 +27,6 @@ from app.lines import (
     unsought,
 )
 from app.prepared import Prepared
-from app.vocabulary import Voice
 
 CHANGED, AFFIRMED = "changed", "affirmed"
 """What a day is for a line on which its answer changes, or on which the same is said again."""
@@ -115,8 +115,6 @@ def numbers(joined: str) -> list[int]:
 
 _line, _entry, _standing = table_of(Line), table_of(LineEntry), table_of(Standing)
 _COLUMNS: tuple[Any, ...] = tuple(_standing.c[name] for name in STORED)
-# Spelt out, or the index of reports is not seen to serve.
-_IS_REPORT: Any = sa.literal_column(f"'{Voice.REPORT}'")
 KEY: tuple[Any, ...] = (_line.c.country_code, sa.type_coerce(_line.c.component, sa.String).label("component"))
 _SEQ, _DAY = sa.bindparam("seq", type_=sa.BigInteger), sa.bindparam("day", type_=sa.Date)
 
@@ -140,7 +138,7 @@ def _reports(line_id: Any, seq: Any) -> Any:
         sa.select(sa.func.count())
         .select_from(report)
         .where(
-            *(report.c.line_id == line_id, report.c.voice == _IS_REPORT),
+            *(report.c.line_id == line_id, report.c.voice == REPORT),
             *(report.c.effective_on <= _DAY, live_between(unsought(report.c), seq, seq)),
         )
         .correlate_except(report)
@@ -233,7 +231,7 @@ def _report_days(shape: Shape) -> Prepared:
     return Prepared(
         sa.select(*KEY, _entry.c.effective_on)
         .select_from(sa.join(_entry, _line, _line.c.id == _entry.c.line_id))
-        .where(_entry.c.voice == _IS_REPORT, live_between(_entry.c, _SEQ, _SEQ), shape.condition())
+        .where(_entry.c.voice == REPORT, live_between(_entry.c, _SEQ, _SEQ), shape.condition())
         .order_by(_entry.c.effective_on)
     )
 

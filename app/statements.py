@@ -4,7 +4,6 @@ Rows are never changed, database triggers see to it; a correction is a new state
 """
 
 import hashlib
-import json
 from collections.abc import Iterable
 from dataclasses import dataclass
 from datetime import date
@@ -167,11 +166,6 @@ class Pieces(NamedTuple):
     def statement(self, seq: int, country: str) -> str:
         """Return the JSON of the statement, as of `StatementView`."""
         return STATEMENT % (seq, country, *self)
-
-    def told(self) -> dict[str, Any]:
-        """Return what is said in it, from `kind` to `quote`."""
-        told: dict[str, Any] = json.loads(f"{{{self.words},{self.content}}}")
-        return told
 
     @property
     def is_conditional(self) -> bool:

@@ -1,3 +1,4 @@
+import json
 from typing import Any
 
 from starlette.testclient import TestClient
@@ -332,7 +333,8 @@ def test_what_is_shown_is_read_where_it_was_not_yet(contributor: TestClient, dat
 
     with database.reading() as session:
         assert viewer(session, 180).statement(1).view.summary == "It plans troops."
-        assert viewer(session, 180).pieces(1).told()["summary"] == "It plans troops."
+        content = viewer(session, 180).pieces(1).content
+        assert json.loads(f"{{{content}}}")["summary"] == "It plans troops."
 
 
 def test_nothing_said_is_no_position_and_never_a_refusal(anyone: TestClient) -> None:
