@@ -51,6 +51,12 @@ READERS = {"sqlite": 1, "postgresql": 3}
 SQLite's driver gives the interpreter up at every row: two at once take twice as long each.
 """
 
+MAPPED = 2 << 30
+"""Bytes of a SQLite file, at most, that are read where the system keeps them in memory, not copied.
+
+Most of a reading is pages of the file that were not read just before.
+"""
+
 REPLICA_WAIT = 2
 """Seconds after which a replica that does not let us in is given up: libpq's shortest."""
 REPLICA_REST = 5.0
@@ -304,6 +310,9 @@ class Database:
         self.write_wait = settings.write_wait_seconds
         self.is_embedded = self.url.get_backend_name() == "sqlite"
         self.engine = make_engine(self.url, self.write_wait)
+        is_file = self.is_embedded and _is_file(self.url)
+        self.unmapped = make_engine(self.url, self.write_wait, mapped=0) if is_file else self.engine
+        """For what walks through a whole table: a file that is mapped would all stand in our memory."""
         self.has_refused = False
         """Whether the last write met a disk that is full or cannot be written to."""
         replicas = settings.read_database_url
@@ -312,36 +321,38 @@ class Database:
         self._writer = Turn()
         self._readers = threading.BoundedSemaphore(READERS[self.url.get_backend_name()])
         self.beacon = shared_beacon()
-        path = self.url.database
-        self._file = FileState(path) if self.is_embedded and path and _is_file(self.url) else None
+        self._file = FileState(self.url.database or "") if is_file else None
         self._listener: Listener | None = None
 
     @contextmanager
-    def reading(self, need: Need | None = None, *, is_light: bool = False) -> Iterator[Session]:
+    def reading(
+        self, need: Need | None = None, *, is_light: bool = False, is_long: bool = False
+    ) -> Iterator[Session]:
         """Give a session that sees one state of the record throughout: by default the newest.
 
         Whoever says what they need may be given a replica that has it, and else the primary.
         Raises `Busy` when its turn does not come in time; what `is_light`, a seek or two, waits for none.
+        What `is_long` walks through a table: of a file, it holds no more in memory than a cache.
         """
         if not is_light and not self._readers.acquire(timeout=self.write_wait):
             raise Busy(headers={"Retry-After": "2"})
         try:
-            with self._reading(need) as session:
+            with self._reading(need, self.unmapped if is_long else self.engine) as session:
                 keep_connection(session)
                 yield session
         finally:
             if not is_light:
                 self._readers.release()
 
-    def _reading(self, need: Need | None) -> Session:
+    def _reading(self, need: Need | None, engine: Engine) -> Session:
         if self.is_embedded:
-            return Session(self.engine)
+            return Session(engine)
         found = None
         if need is not None and self.replicas is not None:
             known = self._newest() if need.newest else None
             if known or not need.sources:
                 found = self.replicas.find(need, known)
-        return found or _snapshot(self.engine)
+        return found or _snapshot(engine)
 
     def _newest(self) -> Newest | None:
         """Return how far the primary is, or None while that cannot be told; it is asked once a state.
@@ -468,6 +479,7 @@ class Database:
         if self._file is not None:
             self._file.close()
         self.engine.dispose()
+        self.unmapped.dispose()
         if self.replicas is not None:
             self.replicas.close()
 
@@ -491,17 +503,19 @@ def database_url(settings: Settings) -> URL:
     return address(settings.database_url)
 
 
-def make_engine(url: URL, write_wait: float = 5.0, connect_wait: int = 5) -> Engine:
+def make_engine(url: URL, write_wait: float = 5.0, connect_wait: int = 5, *, mapped: int = MAPPED) -> Engine:
     """Return an engine whose transactions begin as this product needs them to."""
-    if url.get_backend_name() == "sqlite":
-        told: dict[str, Any] = {"check_same_thread": False}
-    else:
+    is_embedded = url.get_backend_name() == "sqlite"
+    told: dict[str, Any] = {"check_same_thread": False}
+    if not is_embedded:
         told = POSTGRESQL | {"connect_timeout": connect_wait}
     asked = {name: value for name, value in told.items() if name not in url.query}
-    engine = sa.create_engine(url, pool_pre_ping=url.get_backend_name() != "sqlite", connect_args=asked)
+    # The connection that was given back last knows most already. In memory there is but one.
+    pool = {"pool_use_lifo": True} if _is_file(url) or not is_embedded else {}
+    engine = sa.create_engine(url, pool_pre_ping=not is_embedded, connect_args=asked, **pool)
     event.listen(engine, "checkout", lambda *_: CONNECTIONS.inc())
     event.listen(engine, "checkin", lambda *_: CONNECTIONS.dec())
-    if url.get_backend_name() != "sqlite":
+    if not is_embedded:
         return engine
 
     @event.listens_for(engine, "connect")
@@ -515,6 +529,7 @@ def make_engine(url: URL, write_wait: float = 5.0, connect_wait: int = 5) -> Eng
         connection.execute("PRAGMA synchronous = FULL")  # an acknowledged write survives power loss
         connection.execute("PRAGMA foreign_keys = ON")
         connection.execute("PRAGMA cache_size = -16384")  # KiB: the indexes of a long record stay in memory
+        connection.execute(f"PRAGMA mmap_size = {mapped}")
 
     @event.listens_for(engine, "begin")
     def begin(connection: Connection) -> None:

@@ -11,10 +11,11 @@ from app.db import table_of
 from app.lines import Line, LineEntry, Lines, entries, heard_in, relations_of
 from app.prepared import insert_rows
 from app.replay import Derived, Replay, derived, ids_of, insert
+from app.report_counts import ReportCount, all_counted
 from app.standings import Standing
 from app.statements import Statement, StatementJSON, components_of, pieces_from
 
-DERIVED: tuple[type[SQLModel], ...] = (Standing, LineEntry, Line, StatementJSON)
+DERIVED: tuple[type[SQLModel], ...] = (Standing, ReportCount, LineEntry, Line, StatementJSON)
 """The tables that hold nothing but what follows, each ahead of those that it refers to."""
 
 STRETCH = 5_000
@@ -26,8 +27,11 @@ def derive_everything(session: Session, progress: Callable[[int], object] = lamb
 
     `progress` is told how many more statements have their places.
     """
+    # The migration that first fills them comes before the one that adds the counts.
+    has_counts = sa.inspect(session.connection()).has_table(str(ReportCount.__tablename__))
     for table in DERIVED:
-        session.execute(sa.delete(table_of(table)))
+        if has_counts or table is not ReportCount:
+            session.execute(sa.delete(table_of(table)))
     head = head_of(session).seq
     ids: dict[tuple[str, str], int] = {}
     for after in range(0, head, STRETCH):
@@ -49,12 +53,21 @@ def derive_everything(session: Session, progress: Callable[[int], object] = lamb
                 insert_rows(session, table_of(table), found)
         progress(len(rows[StatementJSON]))
     derive_standings(session, head)
+    if has_counts:
+        derive_report_counts(session)
 
 
 def derive_standings(session: Session, until: int) -> None:
     """Fill the table of standings, which is empty, with what follows from the entries up to `until`."""
     for country in session.scalars(sa.select(col(Line.country_code)).distinct()).all():
         insert(session, standings_of(session, country, until))
+
+
+def derive_report_counts(session: Session) -> None:
+    """Fill the table of report counts, which is empty, with what follows from the lines."""
+    rows = list(all_counted(session))
+    if rows:
+        insert_rows(session, table_of(ReportCount), rows)
 
 
 def standings_of(session: Session, country: str, until: int) -> Derived:

@@ -5,6 +5,7 @@ Entry by entry, from nothing or from a record that is there. What cannot differ 
 
 import itertools
 from bisect import bisect_left, insort
+from collections import Counter
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from datetime import date
 from itertools import groupby
@@ -31,6 +32,7 @@ from app.lines import (
 )
 from app.positions import Held, LineState, line_state
 from app.prepared import Prepared, insert_rows
+from app.report_counts import count_more, month_end
 from app.standings import AFFIRMED, CHANGED, NOTHING, Stand, Standing
 from app.vocabulary import Voice
 
@@ -326,20 +328,29 @@ def _begins_run(said: Sequence[Heard], number: int) -> bool:
     return False
 
 
-def moved_lines(session: Session, after: int, until: int) -> tuple[dict[LineKey, date], set[int]]:
-    """Return the lines that entries between two seqs enter or leave, and the chains that go on there.
+class Touched(NamedTuple):
+    """What some entries touch."""
 
-    Each line with the first day on which it is entered or left.
-    """
-    found: dict[LineKey, date] = {}
-    chains: set[int] = set()
-    for moving in (_ENTERED, _LEFT):
-        for country, component, chain, day in moving.rows(session, after=after, until=until):
+    lines: dict[LineKey, date]
+    """The lines that they enter or leave, each with the first day on which they do."""
+    chains: set[int]
+    """The older chains that go on there."""
+    reports: dict[int, Counter[date]]
+    """By line id, and by the end of the month: how many more reports there are."""
+
+
+def touched(session: Session, after: int, until: int) -> Touched:
+    """Return what the entries above `after` and up to `until` touch."""
+    found = Touched({}, set(), {})
+    for moving, more in ((_ENTERED, 1), (_LEFT, -1)):
+        for country, component, line_id, voice, chain, day in moving.rows(session, after=after, until=until):
             key = (country, component)
-            found[key] = min(day, found.get(key, day))
+            found.lines[key] = min(day, found.lines.get(key, day))
             if chain <= after:
-                chains.add(chain)
-    return found, chains
+                found.chains.add(chain)
+            if voice == Voice.REPORT:
+                found.reports.setdefault(line_id, Counter())[month_end(day)] += more
+    return found
 
 
 _line, _entry, _standing = table_of(Line), table_of(LineEntry), table_of(Standing)
@@ -348,8 +359,8 @@ _line, _entry, _standing = table_of(Line), table_of(LineEntry), table_of(Standin
 def _moving(moment: Any) -> Prepared:
     return Prepared(
         sa.select(
-            *(_line.c.country_code, sa.type_coerce(_line.c.component, sa.String)),
-            *(_entry.c.chain, _entry.c.effective_on),
+            *(_line.c.country_code, sa.type_coerce(_line.c.component, sa.String), _line.c.id),
+            *(sa.type_coerce(_entry.c.voice, sa.String), _entry.c.chain, _entry.c.effective_on),
         )
         .select_from(sa.join(_entry, _line, _line.c.id == _entry.c.line_id))
         .where(moment > sa.bindparam("after"), moment <= sa.bindparam("until"))
@@ -405,14 +416,15 @@ def record_standings(session: Session, after: int, until: int) -> set[LineKey]:
     Return the lines that answer something else on any day. Lines of one country are heard at a
     time: those of all may be too many to be in memory.
     """
-    entered, chains = moved_lines(session, after, until)
+    lines, chains, reports = touched(session, after, until)
+    count_more(session, reports)
     following = following_lines(session, chains, until) if chains else set()
-    ids = ids_of(session, {country for country, _ in entered.keys() | following})
+    ids = ids_of(session, {country for country, _ in lines.keys() | following})
     moved: set[LineKey] = set()
-    for _, of_country in groupby(sorted(entered.keys() | following), key=itemgetter(0)):
+    for _, of_country in groupby(sorted(lines.keys() | following), key=itemgetter(0)):
         keys, heard = list(of_country), None
         if not following:
-            heard = heard_lately(session, {key: entered[key] for key in keys}, after, until)
+            heard = heard_lately(session, {key: lines[key] for key in keys}, after, until)
         if heard is None:
             heard = entries(session, (after, until), Lines(keys=keys))
         rows = derived(Replay(heard, relations_of(session, heard, until), after), ids)

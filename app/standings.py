@@ -24,9 +24,9 @@ from app.lines import (
     Lines,
     Shape,
     live_between,
-    unsought,
 )
 from app.prepared import Prepared
+from app.report_counts import reports_on
 
 CHANGED, AFFIRMED = "changed", "affirmed"
 """What a day is for a line on which its answer changes, or on which the same is said again."""
@@ -131,27 +131,12 @@ def _last(line_id: Any, seq: Any) -> Any:
     )
 
 
-def _reports(line_id: Any, seq: Any) -> Any:
-    """Return the query of how many reports stand beside a line's position on a day, as known at a seq."""
-    report = _entry.alias("report")
-    return (
-        sa.select(sa.func.count())
-        .select_from(report)
-        .where(
-            *(report.c.line_id == line_id, report.c.voice == REPORT),
-            *(report.c.effective_on <= _DAY, live_between(unsought(report.c), seq, seq)),
-        )
-        .correlate_except(report)
-        .scalar_subquery()
-    )
-
-
 def with_last(dialect: str, source: Any, line_id: Any, seq: Any) -> tuple[Any, list[Any]]:
     """Return `source` joined with what holds in its lines on a day, and the columns of `Stand`.
 
     Both are null where nothing was said in a line. The day is the parameter `day`.
     """
-    last, reports = _last(line_id, seq), _reports(line_id, seq)
+    last, reports = _last(line_id, seq), reports_on(line_id, seq)
     if dialect == "postgresql":
         found = last.lateral()
         return sa.outerjoin(source, found, sa.true()), [*(found.c[name] for name in STORED), reports]

@@ -20,11 +20,12 @@ from sqlmodel import Session, col
 
 from app.changes import Change
 from app.dates import BadDate, Edtf, parse_edtf
-from app.db import canonical_json, table_of
+from app.db import among, canonical_json, table_of
 from app.deriving import standings_of
 from app.digests import NO_DIGEST, SOURCE_FIELDS, entry_json, next_digest
 from app.fields import canonical_url
 from app.lines import Line, LineEntry, heard_in
+from app.report_counts import ReportCount, all_counted
 from app.sources import Source
 from app.standings import Standing
 from app.statements import (
@@ -120,6 +121,10 @@ def _walk(session: Session, head: str | None, progress: Callable[[int], None] | 
         return Verified(seq, digest, Finding(orphans, "a row without its entry: something was inserted"))
     if misplaced := _misplaced(session, seq):
         return Verified(seq, digest, Finding(misplaced, "what its lines answer from then on does not follow"))
+    if miscounted := _miscounted(session):
+        return Verified(
+            seq, digest, Finding(miscounted, "the reports in its lines are not as many as is kept")
+        )
     if not met:
         what = "no entry has the digest that you kept: the end was cut off or history was rewritten"
         return Verified(seq, digest, Finding(seq, what))
@@ -393,6 +398,16 @@ def _misplaced(session: Session, until: int) -> int | None:
         different = expected ^ {tuple(row) for row in session.execute(of_country)}
         found |= {row[columns.index("seq")] for row in different}
     return min(found, default=None)
+
+
+def _miscounted(session: Session) -> int | None:
+    """Return the first entry of the lines in which reports are not as many as is kept."""
+    expected = {tuple(row.values()) for row in all_counted(session)}
+    different = expected ^ {tuple(row) for row in session.execute(sa.select(table_of(ReportCount)))}
+    if not different:
+        return None
+    in_lines = among(col(LineEntry.line_id), {line_id for line_id, *_ in different})
+    return session.scalar(sa.select(sa.func.min(col(LineEntry.seq))).where(in_lines)) or 1
 
 
 def _orphans(session: Session) -> int | None:

@@ -37,8 +37,8 @@ from app.vocabulary import Scope
 from tests.make import Asked
 
 RECORD = (
-    "standing, statement_json, line_entry, line, statement_relation, statement, change, source, api_key, "
-    "kept_answer"
+    "standing, report_count, statement_json, line_entry, line, statement_relation, statement, change, "
+    "source, api_key, kept_answer"
 )
 BACKENDS = ("sqlite", "postgresql")
 
@@ -261,11 +261,14 @@ def asked(database: Database, monkeypatch: pytest.MonkeyPatch) -> Iterator[Asked
         seen.append((statement, rows))
         run_each(connection, statement, rows)
 
-    event.listen(database.engine, "before_cursor_execute", note)
+    engines = {database.engine, database.unmapped}
+    for engine in engines:
+        event.listen(engine, "before_cursor_execute", note)
     monkeypatch.setattr(prepared, "run", noting)
     monkeypatch.setattr(prepared, "run_each", noting_each)
     yield seen
-    event.remove(database.engine, "before_cursor_execute", note)
+    for engine in engines:
+        event.remove(engine, "before_cursor_execute", note)
 
 
 @dataclass

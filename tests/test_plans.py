@@ -15,7 +15,10 @@ from tests import make
 from tests.make import Asked
 from tests.test_queries import COUNTRIES, record
 
-GROWING = ("change", "statement", "statement_relation", "line_entry", "standing", "statement_json")
+GROWING = (
+    *("change", "statement", "statement_relation", "statement_json"),
+    *("line_entry", "report_count", "standing"),
+)
 """Tables with a row for each entry, or more."""
 
 URLS = (

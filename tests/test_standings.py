@@ -11,7 +11,7 @@ from starlette.testclient import TestClient
 import app.replay
 from app.db import Database
 from app.lines import Heard, Lines, entries, relations_of
-from app.replay import Moved, Replay, heard_lately, moved_lines
+from app.replay import Moved, Replay, heard_lately, touched
 from app.verify import verify
 from tests import make
 
@@ -96,7 +96,7 @@ def moved_by(session: Session, heard: list[Heard], after: int, until: int) -> li
 def is_told_alike(database: Database, after: int, until: int) -> bool | None:
     """Tell whether what was said last tells what entries change as all does; None if it cannot."""
     with database.reading() as session:
-        lines, _ = moved_lines(session, after, until)
+        lines = touched(session, after, until).lines
         lately = heard_lately(session, lines, after, until)
         whole = entries(session, (after, until), Lines(keys=lines.keys()))
         if lately is None:

@@ -113,7 +113,7 @@ def _history(read: Read, wanted: PositionFilter, countries: Iterable[str]) -> It
     database: Database = read.request.app.state.database
     for code in countries:
         if wanted.countries is None or code in wanted.countries:
-            with database.reading(Need(read.seq)) as session:
+            with database.reading(Need(read.seq), is_long=True) as session:
                 lines = Lines({code}, wanted.components)
                 stands = stands_of(session, read.seq, lines, until=read.day)
                 reports = report_days(session, read.seq, lines)
@@ -138,7 +138,7 @@ def export_changes(
 def _stretches(request: Request, seq: int) -> Iterator[bytes]:
     database: Database = request.app.state.database
     for after in range(0, seq, STRETCH):
-        with database.reading(Need(seq)) as session:
+        with database.reading(Need(seq), is_long=True) as session:
             stretch = stretch_of_changes(session, after, min(after + STRETCH, seq), seq)
         yield stretch
 
@@ -147,7 +147,7 @@ def _pages(request: Request, seq: int, wanted: LedgerFilter) -> Iterator[Item[Ch
     database: Database = request.app.state.database
     after: int | None = 0
     while after is not None:
-        with database.reading(Need(seq)) as session:
+        with database.reading(Need(seq), is_long=True) as session:
             page = changes_after(session, after, seq, STRETCH, wanted)
         yield from (item for _, item in page)
         after = page[-1][0] if len(page) == STRETCH else None
@@ -167,7 +167,7 @@ def _sources(request: Request, seq: int, newest: int) -> Iterator[SourceView]:
     database: Database = request.app.state.database
     after: int | None = 0
     while after is not None:
-        with database.reading(Need(seq, sources=True)) as session:
+        with database.reading(Need(seq, sources=True), is_long=True) as session:
             views = source_views(session, sources_up_to(session, newest, after, STRETCH), seq)
         yield from views
         after = views[-1].id if len(views) == STRETCH else None
