@@ -14,6 +14,7 @@ from sqlmodel import Session
 from app.appending import next_instant
 from app.as_of import PositionFilter, Viewer
 from app.changes import Head, Writer
+from app.db import tell_how_much
 from app.diff import DiffEntry, Mode, diff_knowledge
 from app.errors import Duplicate, Fault, Invalid, faults_of, invalid, refused
 from app.intake import intake
@@ -28,6 +29,12 @@ MOST_ROWS = 10_000
 
 STRETCH = 5_000
 """How many rows are on their way into the database at a time."""
+
+DERIVED = 50_000
+"""How many rows are recorded before what follows from them is worked out.
+
+Each time a line is heard anew from the first day on that any of them changes.
+"""
 
 MOST_BAD_ROWS = 10_000
 """How many bad rows are named; how many there are is told in any case."""
@@ -251,7 +258,7 @@ def state_rows(session: Session, writer: Writer, rows: Iterable[Row]) -> Batch:
     before = taken.head
     recorded_at = next_instant(before)
     faults: list[Fault] = []
-    count = bad = 0
+    count = counted = bad = 0
     for row in rows:
         found: list[Fault] = []
         try:
@@ -265,7 +272,12 @@ def state_rows(session: Session, writer: Writer, rows: Iterable[Row]) -> Batch:
             bad += 1
             faults += found if bad <= MOST_BAD_ROWS else ()
         if count % STRETCH == 0:
-            taken.settle()
+            taken.flush()
+            if count >= 2 * counted:
+                tell_how_much(session)
+                counted = count
+        if count % DERIVED == 0 and not bad:
+            taken.derive()
     if bad:
         raise Invalid(f"{bad} of {count} rows are not valid.", faults)
     taken.derive()

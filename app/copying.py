@@ -11,7 +11,7 @@ import sqlalchemy as sa
 from sqlmodel import Session, SQLModel
 
 from app.changes import head_of
-from app.db import Database, JSONText, TextEnum
+from app.db import Database, JSONText, TextEnum, tell_how_much
 from app.verify import Verified, verify
 
 GIVEN = ("country", "membership")
@@ -42,8 +42,7 @@ def copy_record(
         with source.reading() as here:
             digest = head_of(here).digest
             _copy_rows(here, there, progress)
-        if not target.is_embedded:
-            there.execute(sa.text("ANALYZE"))  # without it, how much there is would be guessed
+        tell_how_much(there)
         total = there.scalar(sa.text("SELECT count(*) FROM change")) or 0
         done = 0
 

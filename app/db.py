@@ -194,6 +194,12 @@ def pairs(session: Session, found: Collection[tuple[int, int]]) -> Any:
     return query.columns(first=sa.BigInteger(), second=sa.BigInteger()).subquery("pairs")
 
 
+def tell_how_much(session: Session) -> None:
+    """Have PostgreSQL look how much there is: what it guesses leads to other plans."""
+    if session.get_bind().dialect.name == "postgresql":
+        session.execute(sa.text("ANALYZE"))
+
+
 def keep_connection(session: Session) -> None:
     """Begin a session's transaction, the only one that it will have, and keep its connection at hand."""
     session.info["connection"] = session.connection()
@@ -287,6 +293,7 @@ class Replicas:
         try:
             if need.is_met(Newest(*session.execute(NEWEST).one()), known):
                 return session
+            _end(session)
         except (DBAPIError, PoolTimeout) as error:
             _log.warning("no replica can be asked, the primary answers: %s", type(error).__name__)
             self._rests_until = time.monotonic() + REPLICA_REST
@@ -340,6 +347,7 @@ class Database:
             with self._reading(need, self.unmapped if is_long else self.engine) as session:
                 keep_connection(session)
                 yield session
+                _end(session)
         finally:
             if not is_light:
                 self._readers.release()
@@ -385,8 +393,10 @@ class Database:
             engine = self.engine.execution_options(**{SERIALISED: True})
             with Session(engine, expire_on_commit=False) as session, session.begin():
                 if not self.is_embedded:
+                    # What a write asks is found by keys: no other plan would be a better one for any of them.
                     wait = int(self.write_wait * 1000)
-                    session.execute(sa.text(f"SET LOCAL lock_timeout = {wait}"))
+                    once = "SET LOCAL plan_cache_mode = force_generic_plan"
+                    session.execute(sa.text(f"SET LOCAL lock_timeout = {wait}; {once}"))
                     # Others are told when this commits, and only then.
                     lock = sa.func.pg_advisory_xact_lock(WRITE_LOCK)
                     session.execute(sa.select(lock, sa.func.pg_notify(CHANNEL, "")))
@@ -486,7 +496,14 @@ class Database:
 
 def _snapshot(engine: Engine) -> Session:
     """Return a session of a PostgreSQL server that sees one state and changes nothing."""
-    return Session(engine.execution_options(isolation_level="REPEATABLE READ", postgresql_readonly=True))
+    reading = engine.execution_options(isolation_level="REPEATABLE READ", postgresql_readonly=True)
+    return Session(reading, expire_on_commit=False)
+
+
+def _end(session: Session) -> None:
+    """End a reading: on PostgreSQL with a commit, as after a rollback the driver prepares everything anew."""
+    if session.get_bind().dialect.name == "postgresql":
+        session.commit()
 
 
 def _is_file(url: URL) -> bool:

@@ -66,9 +66,9 @@ class Intake:
         """Put in the database what was added, and what follows from it."""
         self.entering.derive()
 
-    def settle(self) -> None:
-        """Derive, and forget what was read and made: it is in the database now."""
-        self.derive()
+    def flush(self) -> None:
+        """Insert, and forget what was read and made: it is in the database now."""
+        self.insert()
         for known in (self._sources, self._made, self._said):
             known.clear()
 
@@ -120,8 +120,8 @@ class Intake:
         self.entering.add_source(source)
         self._sources[_source_key(new)] = source
         self._made[source.id] = source
-        # Under `dry_run` the answer must not name it: nothing is kept under its id.
-        self.session.info.setdefault("sources_made", set()).add(source.id)
+        # Under `dry_run` the answer must not name it, nor those that follow: they are not kept.
+        self.session.info.setdefault("first_source_made", source.id)
         return source
 
     def same_as(self, draft: Draft) -> int | None:

@@ -124,10 +124,12 @@ def retract(session: Session, viewer: Viewer, writer: Writer, entry: int, retrac
 
 @dataclass(frozen=True, slots=True)
 class NotKept:
-    """What a dry run made and undid: entries above a seq, and some sources; answers must not name them."""
+    """What a dry run made and undid, entries and sources: answers must not name them."""
 
     above: int
-    sources: frozenset[int]
+    """Entries above this seq."""
+    first_source: int | None
+    """Sources from this id on; None: no source was made."""
 
     def recorded(self, recorded: Recorded) -> Recorded:
         """Return the answer to one entry without its number, its digest and what else was not kept."""
@@ -168,12 +170,13 @@ class NotKept:
         return seq if seq is not None and seq <= self.above else None
 
     def _source(self, source: SourceBrief) -> SourceBrief:
-        return source.model_copy(update={"id": None}) if source.id in self.sources else source
+        is_kept = self.first_source is None or source.id is None or source.id < self.first_source
+        return source if is_kept else source.model_copy(update={"id": None})
 
 
 def not_kept(session: Session, above: int) -> NotKept:
     """Return what this session made that a dry run does not keep."""
-    return NotKept(above, frozenset(session.info.get("sources_made", ())))
+    return NotKept(above, session.info.get("first_source_made"))
 
 
 def as_dry_run(session: Session, recorded: Recorded) -> Recorded:

@@ -361,15 +361,16 @@ def test_what_csv_says_is_what_its_columns_mean() -> None:
         read_rows(b"country\n", CSV)
 
 
-@pytest.mark.parametrize("stretch", [1, 3])
+@pytest.mark.parametrize(("stretch", "derived"), [(1, 1), (3, 3), (1, 4), (3, 6), (2, 50)])
 def test_a_batch_is_recorded_a_stretch_at_a_time_as_it_would_be_at_once(
-    contributor: TestClient, database: Database, monkeypatch: pytest.MonkeyPatch, stretch: int
+    contributor: TestClient, database: Database, monkeypatch: pytest.MonkeyPatch, stretch: int, derived: int
 ) -> None:
     days = [make.body(speaker=f"S {day}", stated_on=f"2025-03-{day:02}") for day in (9, 3, 27, 14, 1)]
     rows = [*ROWS, *days, make.body(source={"url": "https://example.org/b", "title": "B"})]
     at_once = send(contributor, written(rows, "json"), "json", dry_run="true").json()
 
     monkeypatch.setattr(app.bulk, "STRETCH", stretch)
+    monkeypatch.setattr(app.bulk, "DERIVED", derived)
     answer = send(contributor, written(rows, "json"), "json").json()
 
     assert answer["count"] == at_once["count"] == len(rows)

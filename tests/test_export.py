@@ -6,9 +6,11 @@ from itertools import product
 from typing import Any
 
 import pytest
+from sqlalchemy import event
 from starlette.testclient import TestClient
 
 from app.dates import parse_edtf
+from app.db import Database
 from app.export import (
     CHANGES,
     COUNTRIES,
@@ -307,6 +309,19 @@ def test_the_head_of_a_table_is_that_of_its_answer(reader: TestClient) -> None:
 
         assert (head.status_code, head.content) == (200, b"")
         assert head.headers == whole.headers
+
+
+@on_sqlite
+@pytest.mark.parametrize("name", ["history.csv", "changes.csv", "changes.ndjson", "sources.ndjson"])
+def test_a_whole_table_is_not_mapped_into_memory(reader: TestClient, database: Database, name: str) -> None:
+    begun: list[object] = []
+    note = begun.append  # each time that it is taken from the list it is another one
+    event.listen(database.unmapped, "begin", note)
+    rows = len(reader.get(f"/v1/export/{name}").text.splitlines())
+    event.remove(database.unmapped, "begin", note)
+
+    assert rows > 2
+    assert begun
 
 
 WHOLE = [f"/v1/export/{name}.{ending}" for name in TABLES for ending in ("csv", "ndjson")]

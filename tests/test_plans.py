@@ -9,6 +9,7 @@ import pytest
 import sqlalchemy as sa
 from starlette.testclient import TestClient
 
+import app.bulk
 import app.routes.export
 from app.db import Database
 from tests import make
@@ -99,3 +100,32 @@ def test_a_page_bounds_all_that_it_joins(contributor: TestClient, asked: Asked) 
 
     bounds = [re.findall(r"(\w+\.\w+) > [%?:]", page.partition("FROM change")[2]) for page in pages]
     assert bounds == [["statement.seq", "statement_json.seq", "later.replaces", "change.seq"]]
+
+
+@pytest.mark.parametrize("backend", ["postgresql"], indirect=True)
+def test_what_is_asked_again_is_prepared_already(contributor: TestClient, database: Database) -> None:
+    """A rollback would have the driver forget it."""
+    make.state(contributor)
+    for _ in range(10):
+        contributor.get("/v1/positions?as_of=2025-06-01")
+        contributor.get("/v1/changes/1")
+    with database.engine.connect() as connection:
+        names = "SELECT statement FROM pg_prepared_statements"
+        prepared = list(connection.exec_driver_sql(names).scalars())
+
+    assert {"line_entry", "statement_json"} <= {
+        name for name in GROWING for each in prepared if f"JOIN {name}" in each or f"FROM {name}" in each
+    }
+
+
+@pytest.mark.parametrize("backend", ["postgresql"], indirect=True)
+def test_postgresql_is_told_how_much_a_bulk_has_brought(
+    contributor: TestClient, database: Database, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(app.bulk, "STRETCH", 2)
+    rows = [make.body(speaker=f"S {number}") for number in range(8)]
+    assert contributor.post("/v1/positions/bulk", json=rows).status_code == 201
+
+    with database.engine.connect() as connection:
+        size = "SELECT reltuples FROM pg_class WHERE oid = 'statement'::regclass"
+        assert connection.exec_driver_sql(size).scalar_one() == 8

@@ -180,14 +180,18 @@ def test_every_connection_to_sqlite_is_durable_and_keeps_its_references(tmp_path
     database.migrate()
     wanted = {"synchronous": 2, "foreign_keys": 1, "journal_mode": "wal"}
     with ExitStack() as stack:
-        connections = [stack.enter_context(database.engine.connect()) for _ in range(6)]
+        engines = [database.engine] * 6 + [database.unmapped] * 2
+        connections = [stack.enter_context(engine.connect()) for engine in engines]
         found = [
             {name: each.exec_driver_sql(f"PRAGMA {name}").scalar_one() for name in wanted}
             for each in connections
         ]
+        mapped = [each.exec_driver_sql("PRAGMA mmap_size").scalar_one() for each in connections]
     database.close()
 
-    assert found == [wanted] * 6
+    assert found == [wanted] * 8
+    assert min(mapped[:6]) > 2**30
+    assert mapped[6:] == [0, 0]
 
 
 GRANTS = re.findall(r"(?ms)^```sql\n(.*?)^```", (ROOT / "SECURITY.md").read_text())

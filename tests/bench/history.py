@@ -23,7 +23,7 @@ from app.changes import Head, head_of
 from app.countries import Country
 from app.dates import parse_edtf
 from app.db import Database
-from app.deriving import derive_standings
+from app.deriving import derive_report_counts, derive_standings
 from app.fields import canonical_url
 from app.settings import Settings
 from app.statements import search_text_of
@@ -268,6 +268,7 @@ def make_history(database: Database, size: int, *, seed: int = 1) -> Head:
         head, done = entering.head, done + count
     with database.writing() as session:
         derive_standings(session, head.seq)
+        derive_report_counts(session)
     return head
 
 
