@@ -15,7 +15,7 @@ from app.countries import CountryFacts, every_country
 from app.items import Item
 from app.lines import LineKey, Lines, by_place, possible_entries, relations_of
 from app.positions import PositionView
-from app.spelling import FLAGS, POSITION, shown_on, stands_shown_on
+from app.spelling import FLAGS, POSITION, joined_on, shown_on, stands_shown_on
 from app.standings import Stand, stands_on
 from app.statements import Pieces, StatementView
 from app.vocabulary import FORCE, Component, ConditionType, Firmness, Kind, Voice, ladder
@@ -229,6 +229,16 @@ def positions_as_of(
         found.sort(key=itemgetter(0))
     items = [item for _, item in found]
     return items if wanted.takes_all_of_lines else [item for item in items if wanted.passes(item.view)]
+
+
+def positions_joined(viewer: Viewer, moment: Moment, wanted: PositionFilter) -> tuple[int, bytes]:
+    """Return how many positions are wanted, and what `positions_as_of` returns as JSON, joined by commas.
+
+    They have to be all of their lines (`takes_all_of_lines`).
+    """
+    until = clamped(moment.as_of, moment.head)
+    seq, lines = moment.head.seq, wanted.lines()
+    return joined_on(viewer.session, seq, moment.as_of, until, viewer.stale_after, lines)
 
 
 def possible_in(

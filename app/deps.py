@@ -174,6 +174,12 @@ class Read:
         """Return a list of items as `answer_list` returns one of objects."""
         return self._list(meta, items, following, columns, items)
 
+    def answer_joined(self, meta: Meta, items: bytes) -> Response:
+        """Return a whole list as JSON, its items as `answer_items` would join them."""
+        return Response(
+            _enveloped(meta, items, None), headers=self.headers, media_type=MEDIA_TYPES[Format.JSON]
+        )
+
     def _list(
         self,
         meta: Meta,
@@ -185,19 +191,20 @@ class Read:
         headers = dict(self.headers)
         if following is not None:
             headers["Link"] = f'<{following}>; rel="next"'
+        text: str | bytes
         match self.format:
             case Format.CSV:
                 text = csv_text(rows, columns, every_country(self.session), excel=self.excel)
             case Format.NDJSON:
                 text = "".join(ndjson_lines(items))
             case Format.JSON:
-                shown = (
-                    meta.model_dump_json(by_alias=True),
-                    ",".join(map(item_json, items)),
-                    to_json(following),
-                )
-                text = f'{{"meta":{shown[0]},"items":[{shown[1]}],"next":{shown[2].decode()}}}'
+                text = _enveloped(meta, ",".join(map(item_json, items)).encode(), following)
         return Response(text, headers=headers, media_type=MEDIA_TYPES[self.format])
+
+
+def _enveloped(meta: Meta, items: bytes, following: str | None) -> bytes:
+    told = meta.model_dump_json(by_alias=True).encode()
+    return b'{"meta":%b,"items":[%b],"next":%b}' % (told, items, to_json(following))
 
 
 @contextmanager

@@ -43,6 +43,15 @@ def shown_on(
     return {(country, component): json for country, component, json in sorted(rows) if json is not None}
 
 
+def joined_on(
+    session: Session, seq: int, day: date, until: date, stale_after: timedelta, lines: Lines = EVERY
+) -> tuple[int, bytes]:
+    """Return how many of `lines` hold anything, and all that `shown_on` returns of them, joined by commas."""
+    asked = _asked(seq, day, until, stale_after)
+    count, joined = _joined(lines.shape).rows(session, **asked, **lines.values())[0]
+    return count, joined.encode() if isinstance(joined, str) else joined or b""
+
+
 def stands_shown_on(
     session: Session, seq: int, day: date, stale_after: timedelta, lines: Lines = EVERY
 ) -> dict[LineKey, tuple[Stand, str | None]]:
@@ -64,14 +73,33 @@ _SEQ = sa.bindparam("seq", type_=sa.BigInteger)
 
 @cache
 def _shown(shape: Shape, *, with_stand: bool = False) -> Prepared:
+    return Prepared(lambda dialect: _query(dialect, shape, with_stand=with_stand))
+
+
+def _query(dialect: str, shape: Shape, *, with_stand: bool = False) -> sa.Select[Any]:
+    """Return the query of the lines of a shape, each with its position as JSON, and with its stand."""
+    named = sa.join(_line, _country, _country.c.code == _line.c.country_code)
+    source, columns = with_last(dialect, named, _line.c.id, _SEQ)
+    stand = dict(zip(Stand._fields, columns, strict=True))
+    source = sa.outerjoin(source, _json, _json.c.seq == stand["shown_seq"])
+    position = sa.case((stand["shown_seq"].is_not(None), _position(dialect, stand))).label("position")
+    wanted = (*KEY, position, *columns) if with_stand else (*KEY, position)
+    return sa.select(*wanted).select_from(source).where(shape.condition())
+
+
+@cache
+def _joined(shape: Shape) -> Prepared:
     def build(dialect: str) -> Any:
-        named = sa.join(_line, _country, _country.c.code == _line.c.country_code)
-        source, columns = with_last(dialect, named, _line.c.id, _SEQ)
-        stand = dict(zip(Stand._fields, columns, strict=True))
-        source = sa.outerjoin(source, _json, _json.c.seq == stand["shown_seq"])
-        text = sa.case((stand["shown_seq"].is_not(None), _position(dialect, stand)))
-        wanted = (*KEY, text, *columns) if with_stand else (*KEY, text)
-        return sa.select(*wanted).select_from(source).where(shape.condition())
+        query = _query(dialect, shape)
+        if dialect == "postgresql":
+            shown = query.subquery("shown")
+            order = (shown.c[name].collate("C") for name in ("country_code", "component"))
+            joined: Any = sa.func.string_agg(shown.c.position, aggregate_order_by(literal(","), *order))
+        else:
+            shown = query.order_by(*KEY).subquery("shown")
+            # As bytes, or the driver would read them as text only for us to make bytes of it again.
+            joined = sa.cast(sa.func.group_concat(shown.c.position, literal(",")), sa.LargeBinary)
+        return sa.select(sa.func.count(shown.c.position), joined)
 
     return Prepared(build)
 

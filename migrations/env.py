@@ -37,14 +37,16 @@ def run(connection: sa.Connection) -> None:
         # The pragma does nothing inside a transaction, so it goes straight to the driver.
         driver_connection(connection).execute("PRAGMA foreign_keys = OFF")
     connection = connection.execution_options(tracker_writing=True)
-    context.configure(
-        connection,
-        target_metadata=SQLModel.metadata,
-        render_as_batch=True,
-        render_item=render_item,
-        compare_type=True,
-    )
     with connection.begin():
+        # Told before there is a transaction, Alembic would end it after each migration on SQLite, and
+        # let another process in between.
+        context.configure(
+            connection,
+            target_metadata=SQLModel.metadata,
+            render_as_batch=True,
+            render_item=render_item,
+            compare_type=True,
+        )
         if not is_sqlite:
             connection.execute(sa.select(sa.func.pg_advisory_xact_lock(MIGRATION_LOCK)))
         context.run_migrations()

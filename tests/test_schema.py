@@ -9,10 +9,11 @@ import pytest
 import sqlalchemy as sa
 from alembic.autogenerate import compare_metadata
 from alembic.runtime.migration import MigrationContext
+from sqlalchemy import event
 from sqlmodel import SQLModel
 from starlette.testclient import TestClient
 
-from app.db import ROOT, Database
+from app.db import ROOT, SERIALISED, Database
 from app.main import create_app
 from app.settings import Settings
 from app.verify import verify
@@ -141,6 +142,23 @@ def migrate(url: str, together: Barrier) -> None:
     together.wait(timeout=60)
     database.migrate()
     database.close()
+
+
+def test_all_migrations_are_one_transaction(blank: Database) -> None:
+    """Else another process could go on in between, and both would make the same table."""
+    begun, ended = list[bool](), list[object]()
+    note_end = ended.append
+
+    def note_begin(connection: sa.Connection) -> None:
+        begun.append(bool(connection.get_execution_options().get(SERIALISED)))
+
+    event.listen(blank.engine, "begin", note_begin)
+    event.listen(blank.engine, "commit", note_end)
+    blank.migrate()
+
+    assert begun == [False, True]  # what there is by then is read first
+    assert len(ended) == 1
+    assert tables(blank) >= set(SQLModel.metadata.tables)
 
 
 def test_several_processes_may_migrate_at_once(blank: Database) -> None:

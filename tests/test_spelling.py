@@ -8,8 +8,8 @@ from pydantic_core import to_json
 from sqlmodel import Session, col
 from starlette.testclient import TestClient
 
-from app.as_of import viewer
-from app.changes import Change
+from app.as_of import Moment, PositionFilter, positions_joined, viewer
+from app.changes import Change, head_at
 from app.countries import every_country
 from app.db import Database
 from app.fields import instant_text
@@ -50,9 +50,33 @@ def test_the_database_spells_as_we_do(head: int, session: Session, day: str, sta
 
     by_itself = shown_by.shown_on(head, on, EVERY)
     assert {key: item.json for key, item in by_itself.items()} == shown
+    joined = positions_joined(shown_by, Moment(on, head_at(session, head)), PositionFilter())
+    assert joined == (len(shown), ",".join(shown[key] for key in sorted(shown)).encode())
     beside = shown_by.stands_shown_on(head, on, EVERY)
     assert {key: stand for key, (stand, _) in beside.items()} == stands
     assert {key: item.json for key, (_, item) in beside.items() if item is not None} == shown
+
+
+@pytest.mark.parametrize("narrowed", ["", "&country=CI&country=PL", "&component=troops", "&component=air"])
+def test_a_whole_list_is_as_one_that_was_sorted(head: int, anyone: TestClient, narrowed: str) -> None:
+    whole, by_key = (
+        anyone.get(f"/v1/positions?as_of=2025-09-02&seq={head}{narrowed}{sort}")
+        for sort in ("", "&sort=country")
+    )
+
+    assert whole.content == by_key.content
+    assert whole.headers["Content-Type"] == by_key.headers["Content-Type"]
+
+
+def test_a_list_that_is_longer_than_a_page_is_not_given_whole(head: int, anyone: TestClient) -> None:
+    url: str | None = f"/v1/positions?as_of=2025-09-02&seq={head}&limit=2"
+    pages = []
+    while url is not None:
+        pages.append(anyone.get(url).json())
+        url = pages[-1]["next"]
+
+    assert [len(page["items"]) for page in pages] == [2, 1]
+    assert {page["meta"]["total"] for page in pages} == {3}
 
 
 def test_the_record_has_what_is_hard_to_spell(head: int, session: Session) -> None:

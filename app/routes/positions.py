@@ -5,14 +5,14 @@ from typing import Annotated, Literal
 from fastapi import APIRouter, Path, Query, Request, Response
 from pydantic import BaseModel, Field
 
-from app.as_of import Sort, positions_as_of, possible_in, sorted_by
+from app.as_of import Sort, positions_as_of, positions_joined, possible_in, sorted_by
 from app.bodies import BulkRoute, WriteRoute
 from app.bulk import COLUMNS, CSV, JSON, MOST_ROWS, NDJSON, BulkRecorded, read_rows, state_all, validated
 from app.countries import get_code
 from app.deps import Answer, Write, WriteQuery, reading, recorded, write
 from app.diff import DiffEntry, events, story_of
 from app.errors import NotFound
-from app.export import POSITIONS
+from app.export import POSITIONS, Format
 from app.freshness import SEEN
 from app.items import Item, listed
 from app.lines import LineKey, Lines
@@ -68,6 +68,11 @@ class PositionsQuery(FilterQuery, PageQuery, MomentQuery):
     def is_light(self) -> bool:
         return len(self.country) == 1 and self.dates == "certain"
 
+    @property
+    def is_whole(self) -> bool:
+        """Whether the first page is asked for, of what holds for certain, in the usual order."""
+        return not self.sort and self.cursor is None and self.dates == "certain"
+
 
 class PositionQuery(MomentQuery):
     """What is asked of one position."""
@@ -99,6 +104,10 @@ def list_positions(request: Request, query: Annotated[PositionsQuery, Query()]) 
     """Positions in force on a day, as known at a moment, sorted by country and component."""
     with reading(request, query) as read:
         wanted, possible = query.position_filter(read.session), query.dates == "possible"
+        if query.is_whole and wanted.takes_all_of_lines and read.format is Format.JSON:
+            count, joined = positions_joined(read.viewer(), read.moment, wanted)
+            if count <= query.limit:
+                return read.answer_joined(read.meta(count), joined)
         found = positions_as_of(read.viewer(), read.moment, wanted, possible=possible)
         found = sorted_by(found, query.sort)
         page, following = read.cut(found, key_of, query)
