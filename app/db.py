@@ -293,7 +293,6 @@ class Replicas:
         try:
             if need.is_met(Newest(*session.execute(NEWEST).one()), known):
                 return session
-            _end(session)
         except (DBAPIError, PoolTimeout) as error:
             _log.warning("no replica can be asked, the primary answers: %s", type(error).__name__)
             self._rests_until = time.monotonic() + REPLICA_REST
@@ -344,17 +343,18 @@ class Database:
         if not is_light and not self._readers.acquire(timeout=self.write_wait):
             raise Busy(headers={"Retry-After": "2"})
         try:
-            with self._reading(need, self.unmapped if is_long else self.engine) as session:
+            engine = self.unmapped if is_long else self.engine
+            # It ends with a commit: after a rollback, PostgreSQL's driver prepares everything anew.
+            with self._reading(need, engine) as session, session.get_transaction() or session.begin():
                 keep_connection(session)
                 yield session
-                _end(session)
         finally:
             if not is_light:
                 self._readers.release()
 
     def _reading(self, need: Need | None, engine: Engine) -> Session:
         if self.is_embedded:
-            return Session(engine)
+            return Session(engine, expire_on_commit=False)
         found = None
         if need is not None and self.replicas is not None:
             known = self._newest() if need.newest else None
@@ -498,12 +498,6 @@ def _snapshot(engine: Engine) -> Session:
     """Return a session of a PostgreSQL server that sees one state and changes nothing."""
     reading = engine.execution_options(isolation_level="REPEATABLE READ", postgresql_readonly=True)
     return Session(reading, expire_on_commit=False)
-
-
-def _end(session: Session) -> None:
-    """End a reading: on PostgreSQL with a commit, as after a rollback the driver prepares everything anew."""
-    if session.get_bind().dialect.name == "postgresql":
-        session.commit()
 
 
 def _is_file(url: URL) -> bool:

@@ -10,7 +10,7 @@ from httpx2 import Response
 from sqlalchemy import event
 from starlette.testclient import TestClient
 
-from app.db import Database
+from app.db import SERIALISED, Database
 from app.retries import KEPT_FOR
 from tests import make
 from tests.conftest import RECORD, Clock
@@ -81,8 +81,9 @@ def unnumbered(answer: Any, newest: int) -> Any:
 
 @contextmanager
 def failing_commits(database: Database) -> Iterator[None]:
-    def fail(_: object) -> None:
-        raise RuntimeError("the disk is gone")
+    def fail(connection: sa.Connection) -> None:
+        if connection.get_execution_options().get(SERIALISED):
+            raise RuntimeError("the disk is gone")
 
     event.listen(database.engine, "commit", fail)
     yield
