@@ -30,7 +30,7 @@ MOST_ROWS = 10_000
 STRETCH = 5_000
 """How many rows are on their way into the database at a time."""
 
-DERIVED = 50_000
+DERIVED_AT_ONCE = 50_000
 """How many rows are recorded before what follows from them is worked out.
 
 Each time a line is heard anew from the first day on that any of them changes.
@@ -258,7 +258,7 @@ def state_rows(session: Session, writer: Writer, rows: Iterable[Row]) -> Batch:
     before = taken.head
     recorded_at = next_instant(before)
     faults: list[Fault] = []
-    count = counted = bad = 0
+    count = told = bad = 0
     for row in rows:
         found: list[Fault] = []
         try:
@@ -273,10 +273,10 @@ def state_rows(session: Session, writer: Writer, rows: Iterable[Row]) -> Batch:
             faults += found if bad <= MOST_BAD_ROWS else ()
         if count % STRETCH == 0:
             taken.flush()
-            if count >= 2 * counted:
+            if count >= 2 * told:
                 tell_how_much(session)
-                counted = count
-        if count % DERIVED == 0 and not bad:
+                told = count
+        if count % DERIVED_AT_ONCE == 0 and not bad:
             taken.derive()
     if bad:
         raise Invalid(f"{bad} of {count} rows are not valid.", faults)

@@ -370,7 +370,7 @@ def test_a_batch_is_recorded_a_stretch_at_a_time_as_it_would_be_at_once(
     at_once = send(contributor, written(rows, "json"), "json", dry_run="true").json()
 
     monkeypatch.setattr(app.bulk, "STRETCH", stretch)
-    monkeypatch.setattr(app.bulk, "DERIVED", derived)
+    monkeypatch.setattr(app.bulk, "DERIVED_AT_ONCE", derived)
     answer = send(contributor, written(rows, "json"), "json").json()
 
     assert answer["count"] == at_once["count"] == len(rows)

@@ -294,7 +294,7 @@ def test_an_error_of_ours_tells_nothing_of_its_cause(
     def fail(*_: object, **__: object) -> None:
         raise RuntimeError("the secret cause")
 
-    monkeypatch.setattr(app.routes.positions, "positions_as_of", fail)
+    monkeypatch.setattr(app.routes.positions, "positions_joined", fail)
     answer = anyone.get("/v1/positions")
 
     assert problem(answer) == (500, "internal")
@@ -303,7 +303,7 @@ def test_an_error_of_ours_tells_nothing_of_its_cause(
 
 
 def test_every_answer_carries_its_request_id(anyone: TestClient, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(app.routes.positions, "positions_as_of", None)
+    monkeypatch.setattr(app.routes.positions, "positions_joined", None)
     asked = {"X-Request-ID": "mine-1"}
     answers = [anyone.get(path, headers=asked) for path in ("/healthz", "/nothing", "/v1/positions")]
 
