@@ -156,7 +156,7 @@ class Imported(NamedTuple):
 def _import_locally(path: Path, reading: importing.Reading, *, dry_run: bool) -> Imported:
     with (
         closing(open_database()) as database,
-        database.writing() as session,
+        database.writing(is_long=True) as session,
         progress() as bar,
     ):
         known = every_country(session).values()

@@ -37,9 +37,9 @@ def copy_record(
         with target.engine.connect() as connection:
             _refuse_occupied(connection)
     target.migrate()
-    with target.writing() as there:
+    with target.writing(is_long=True) as there:
         _refuse_occupied(there.connection())
-        with source.reading() as here:
+        with source.reading(is_long=True) as here:
             digest = head_of(here).digest
             _copy_rows(here, there, progress)
         tell_how_much(there)

@@ -380,9 +380,10 @@ class Database:
         return self._known[1]
 
     @contextmanager
-    def writing(self) -> Iterator[Session]:
+    def writing(self, *, is_long: bool = False) -> Iterator[Session]:
         """Give a session under the write lock; it commits on leaving, rolls back on any error.
 
+        What `is_long` brings many rows: of a file, it holds no more in memory than a cache.
         Raises `Busy` when the lock is not had in time. The lock of this process comes before the
         database's, because SQLite's own waiting is not fair.
         """
@@ -390,7 +391,7 @@ class Database:
         if not self._writer.acquire(timeout=self.write_wait):
             raise Busy(headers={"Retry-After": "2"})
         try:
-            engine = self.engine.execution_options(**{SERIALISED: True})
+            engine = (self.unmapped if is_long else self.engine).execution_options(**{SERIALISED: True})
             with Session(engine, expire_on_commit=False) as session, session.begin():
                 if not self.is_embedded:
                     # What a write asks is found by keys: no other plan would be a better one for any of them.
