@@ -40,7 +40,8 @@ WRITE_LOCK = 0x7C0A117104  # PostgreSQL advisory lock of everyone who writes to 
 SERIALISED = "tracker_writing"
 
 POSTGRESQL = {
-    "options": "-c timezone=UTC -c idle_in_transaction_session_timeout=60000",
+    # Questions are short: compiling them takes longer than answering.
+    "options": "-c timezone=UTC -c idle_in_transaction_session_timeout=60000 -c jit=off",
     "tcp_user_timeout": 15_000,  # milliseconds
 }
 """How a connection to PostgreSQL is made; a server that is silent is given up, not waited for."""

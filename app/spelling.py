@@ -73,24 +73,24 @@ _SEQ = sa.bindparam("seq", type_=sa.BigInteger)
 
 @cache
 def _shown(shape: Shape, *, with_stand: bool = False) -> Prepared:
-    return Prepared(lambda dialect: _query(dialect, shape, with_stand=with_stand))
+    return Prepared(lambda dialect: _query(dialect, shape, *(Stand._fields if with_stand else ())))
 
 
-def _query(dialect: str, shape: Shape, *, with_stand: bool = False) -> sa.Select[Any]:
-    """Return the query of the lines of a shape, each with its position as JSON, and with its stand."""
+def _query(dialect: str, shape: Shape, *fields: str) -> sa.Select[Any]:
+    """Return the query of the lines of a shape, each with its position as JSON, and fields of its stand."""
     named = sa.join(_line, _country, _country.c.code == _line.c.country_code)
     source, columns = with_last(dialect, named, _line.c.id, _SEQ)
     stand = dict(zip(Stand._fields, columns, strict=True))
     source = sa.outerjoin(source, _json, _json.c.seq == stand["shown_seq"])
     position = sa.case((stand["shown_seq"].is_not(None), _position(dialect, stand))).label("position")
-    wanted = (*KEY, position, *columns) if with_stand else (*KEY, position)
-    return sa.select(*wanted).select_from(source).where(shape.condition())
+    wanted = (stand[name] for name in fields)
+    return sa.select(*KEY, position, *wanted).select_from(source).where(shape.condition())
 
 
 @cache
 def _joined(shape: Shape) -> Prepared:
     def build(dialect: str) -> Any:
-        query = _query(dialect, shape)
+        query = _query(dialect, shape, "shown_seq")
         if dialect == "postgresql":
             shown = query.subquery("shown")
             order = (shown.c[name].collate("C") for name in ("country_code", "component"))
@@ -99,7 +99,8 @@ def _joined(shape: Shape) -> Prepared:
             shown = query.order_by(*KEY).subquery("shown")
             # As bytes, or the driver would read them as text only for us to make bytes of it again.
             joined = sa.cast(sa.func.group_concat(shown.c.position, literal(",")), sa.LargeBinary)
-        return sa.select(sa.func.count(shown.c.position), joined)
+        # Not the positions themselves: for their number PostgreSQL would spell them once more.
+        return sa.select(sa.func.count(shown.c.shown_seq), joined)
 
     return Prepared(build)
 
