@@ -384,7 +384,8 @@ class Database:
     def writing(self, *, is_long: bool = False) -> Iterator[Session]:
         """Give a session under the write lock; it commits on leaving, rolls back on any error.
 
-        What `is_long` brings many rows: of a file, it holds no more in memory than a cache.
+        What `is_long` brings many rows: of a file, it holds no more in memory than a cache, and it may
+        pause for as long as it needs.
         Raises `Busy` when the lock is not had in time. The lock of this process comes before the
         database's, because SQLite's own waiting is not fair.
         """
@@ -395,10 +396,15 @@ class Database:
             engine = (self.unmapped if is_long else self.engine).execution_options(**{SERIALISED: True})
             with Session(engine, expire_on_commit=False) as session, session.begin():
                 if not self.is_embedded:
-                    # What a write asks is found by keys: no other plan would be a better one for any of them.
-                    wait = int(self.write_wait * 1000)
-                    once = "SET LOCAL plan_cache_mode = force_generic_plan"
-                    session.execute(sa.text(f"SET LOCAL lock_timeout = {wait}; {once}"))
+                    told = {
+                        "lock_timeout": int(self.write_wait * 1000),
+                        # What a write asks is found by keys: no other plan would be a better one.
+                        "plan_cache_mode": "force_generic_plan",
+                    }
+                    if is_long:
+                        told["idle_in_transaction_session_timeout"] = 0  # it may wait for a slow disk of ours
+                    words = (f"SET LOCAL {name} = {value}" for name, value in told.items())
+                    session.execute(sa.text("; ".join(words)))
                     # Others are told when this commits, and only then.
                     lock = sa.func.pg_advisory_xact_lock(WRITE_LOCK)
                     session.execute(sa.select(lock, sa.func.pg_notify(CHANNEL, "")))

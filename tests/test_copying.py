@@ -1,10 +1,12 @@
 import sqlite3
+import time
 from collections.abc import Iterator
 from contextlib import closing
 from pathlib import Path
 
 import pytest
 import sqlalchemy as sa
+from sqlalchemy.exc import DBAPIError
 from starlette.testclient import TestClient
 
 from app.copying import CannotCopy, copy_record
@@ -246,3 +248,18 @@ def test_a_database_that_cannot_be_reached_is_named(record: Database, tmp_path: 
 
     assert outcome.code == 1
     assert "Nothing was copied: connection failed" in outcome.said
+
+
+def test_what_is_copied_may_wait_for_a_slow_disk(new_postgresql: str) -> None:
+    impatient = {"options": "-c timezone=UTC -c idle_in_transaction_session_timeout=100"}
+    url = sa.make_url(new_postgresql).update_query_dict(impatient).render_as_string(hide_password=False)
+    with closing(Database(Settings(database_url=url, _env_file=None))) as database:
+
+        def paused(*, is_long: bool) -> int | None:
+            with database.writing(is_long=is_long) as session:
+                time.sleep(0.4)
+                return session.scalar(sa.select(1))
+
+        assert paused(is_long=True) == 1
+        with pytest.raises(DBAPIError, match="idle-in-transaction"):
+            paused(is_long=False)
