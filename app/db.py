@@ -33,6 +33,7 @@ from sqlmodel import Session, SQLModel
 from app.beacon import CHANNEL, FileState, Listener, shared_beacon
 from app.errors import Busy, ReadOnly, StorageFull, failure_of
 from app.metrics import CONNECTIONS, WRITE_WAIT_SECONDS
+from app.sessions import KEPT_READERS, Readers, keep_connection
 from app.settings import Settings, address
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -136,7 +137,10 @@ RowNumber = sa.BigInteger().with_variant(sa.Integer(), "sqlite")
 
 def canonical_json(value: object) -> str:
     """Return the one spelling of a JSON value: sorted keys, no blanks, UTF-8 as it is (cf. RFC 8785)."""
-    return json.dumps(value, ensure_ascii=False, sort_keys=True, separators=(",", ":"))
+    return _CANONICAL.encode(value)
+
+
+_CANONICAL = json.JSONEncoder(ensure_ascii=False, sort_keys=True, separators=(",", ":"))
 
 
 def table_of(model: type[SQLModel]) -> Any:
@@ -199,18 +203,6 @@ def tell_how_much(session: Session) -> None:
     """Have PostgreSQL look how much there is: what it guesses leads to other plans."""
     if session.get_bind().dialect.name == "postgresql":
         session.execute(sa.text("ANALYZE"))
-
-
-def keep_connection(session: Session) -> None:
-    """Begin a session's transaction, the only one that it will have, and keep its connection at hand."""
-    session.info["connection"] = session.connection()
-
-
-def connection_of(session: Session) -> Connection:
-    """Return the connection of a session, which itself takes a while to tell."""
-    # A savepoint is not set before it is asked.
-    kept = None if session.in_nested_transaction() else session.info.get("connection")
-    return kept or session.connection()
 
 
 class Turn:
@@ -326,7 +318,9 @@ class Database:
         self.replicas = Replicas(address(replicas)) if replicas and not self.is_embedded else None
         self._known: tuple[bytes, Newest] | None = None
         self._writer = Turn()
-        self._readers = threading.BoundedSemaphore(READERS[self.url.get_backend_name()])
+        self._may_read = threading.BoundedSemaphore(READERS[self.url.get_backend_name()])
+        # In memory each thread has a database of its own.
+        self._readers = Readers(self.engine, KEPT_READERS if is_file or not self.is_embedded else 0)
         self.beacon = shared_beacon()
         self._file = FileState(self.url.database or "") if is_file else None
         self._listener: Listener | None = None
@@ -341,27 +335,30 @@ class Database:
         Raises `Busy` when its turn does not come in time; what `is_light`, a seek or two, waits for none.
         What `is_long` walks through a table: of a file, it holds no more in memory than a cache.
         """
-        if not is_light and not self._readers.acquire(timeout=self.write_wait):
+        if not is_light and not self._may_read.acquire(timeout=self.write_wait):
             raise Busy(headers={"Retry-After": "2"})
         try:
-            engine = self.unmapped if is_long else self.engine
-            # It ends with a commit: after a rollback, PostgreSQL's driver prepares everything anew.
-            with self._reading(need, engine) as session, session.get_transaction() or session.begin():
-                keep_connection(session)
+            replica = None if need is None or self.replicas is None else self._replica(need)
+            other = _snapshot(self.unmapped) if replica is None and is_long else replica
+            if other is not None:
+                with other, other.get_transaction() or other.begin():
+                    keep_connection(other)
+                    yield other
+                return
+            session = self._readers.take()
+            try:
                 yield session
+            finally:
+                self._readers.give_back(session)
         finally:
             if not is_light:
-                self._readers.release()
+                self._may_read.release()
 
-    def _reading(self, need: Need | None, engine: Engine) -> Session:
-        if self.is_embedded:
-            return Session(engine, expire_on_commit=False)
-        found = None
-        if need is not None and self.replicas is not None:
-            known = self._newest() if need.newest else None
-            if known or not need.sources:
-                found = self.replicas.find(need, known)
-        return found or _snapshot(engine)
+    def _replica(self, need: Need) -> Session | None:
+        """Return a session of a replica that has what is needed; None: the primary has to answer."""
+        assert self.replicas is not None
+        known = self._newest() if need.newest else None
+        return self.replicas.find(need, known) if known or not need.sources else None
 
     def _newest(self) -> Newest | None:
         """Return how far the primary is, or None while that cannot be told; it is asked once a state.
@@ -496,6 +493,7 @@ class Database:
             self._listener = None
         if self._file is not None:
             self._file.close()
+        self._readers.close()
         self.engine.dispose()
         self.unmapped.dispose()
         if self.replicas is not None:
@@ -503,7 +501,9 @@ class Database:
 
 
 def _snapshot(engine: Engine) -> Session:
-    """Return a session of a PostgreSQL server that sees one state and changes nothing."""
+    """Return a session that sees one state; of a PostgreSQL server, one that changes nothing."""
+    if engine.dialect.name == "sqlite":
+        return Session(engine, expire_on_commit=False)
     reading = engine.execution_options(isolation_level="REPEATABLE READ", postgresql_readonly=True)
     return Session(reading, expire_on_commit=False)
 

@@ -229,7 +229,7 @@ def reading(
         raise refused("exclusive", message, parameter="seq")
     has_day = hasattr(query, "as_of") if has_day is None else has_day
     wanted = _format(request, query)
-    need = needed(request, query, sources=version is newest_source_id)
+    need = needed(request, query, sources=version is newest_source_id) if database.replicas else None
     with database.reading(need, is_light=getattr(request.state, "is_light", False)) as session:
         head = _head(session, query)
         day = getattr(query, "as_of", None) or utc_now().date()
@@ -295,7 +295,7 @@ def _question(request: Request, day: date | None, head: Head) -> str:
         if name not in ("cursor", "limit", "as_of", "known_at", "seq")
     )
     moment = {"seq": head.seq} | ({"as_of": day.isoformat()} if day else {})
-    return canonical_json([request.url.path, asked, moment])
+    return canonical_json([request.scope["path"], asked, moment])
 
 
 def _is_settled(session: Session, request: Request, query: KnownQuery, head: Head, *, has_day: bool) -> bool:

@@ -110,22 +110,23 @@ def create_app(settings: Settings | None = None) -> FastAPI:
         return Response(status_code=304, headers=fresh.headers)
 
     app.mount("/web", WebFiles(), name="web")
+    # They are tried in this order: what is asked most comes first. Feeds have paths below those of changes.
     for router in (
-        dashboard.router,
         positions.router,
-        positions.writes,
-        positions.bulk,
-        countries.router,
         feeds.router,
         changes.router,
-        changes.writes,
         diff.router,
-        sources.router,
-        sources.writes,
+        countries.router,
         summary.router,
+        sources.router,
         export.router,
+        dashboard.router,
         operations.router,
         operations.health,
+        positions.writes,
+        positions.bulk,
+        changes.writes,
+        sources.writes,
     ):
         app.include_router(router, dependencies=[Depends(check_query)])
     app.openapi = partial(document, app)  # type: ignore[method-assign]

@@ -15,7 +15,7 @@ from sqlalchemy.engine import Connection, Dialect
 from sqlalchemy.exc import DBAPIError
 from sqlmodel import Session
 
-from app.db import connection_of
+from app.sessions import connection_of
 
 Convert = Callable[[Any], Any]
 

@@ -8,7 +8,7 @@ ROOT = Path(__file__).parent.parent
 APP = ROOT / "app"
 
 ORDER = (
-    *("settings", "errors", "metrics", "logs", "beacon", "db", "prepared", "strict_json"),
+    *("settings", "errors", "metrics", "logs", "beacon", "sessions", "db", "prepared", "strict_json"),
     *("items", "vocabulary", "dates", "fields", "countries", "sources", "statements", "lines"),
     *("positions", "report_counts", "standings", "spelling", "replay"),
     *("digests", "changes", "appending", "intake", "deriving"),

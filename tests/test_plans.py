@@ -109,9 +109,9 @@ def test_what_is_asked_again_is_prepared_already(contributor: TestClient, databa
     for _ in range(10):
         contributor.get("/v1/positions?as_of=2025-06-01")
         contributor.get("/v1/changes/1")
-    with database.engine.connect() as connection:
-        names = "SELECT statement FROM pg_prepared_statements"
-        prepared = list(connection.exec_driver_sql(names).scalars())
+    with database.reading() as session:
+        names = sa.text("SELECT statement FROM pg_prepared_statements")
+        prepared = list(session.execute(names).scalars())
 
     assert {"line_entry", "statement_json"} <= {
         name for name in GROWING for each in prepared if f"JOIN {name}" in each or f"FROM {name}" in each

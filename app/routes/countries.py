@@ -31,7 +31,7 @@ router = APIRouter(prefix="/v1/countries", tags=["countries"], route_class=ReadR
 class CountriesQuery(PageQuery, MomentQuery):
     """What is asked of the list of countries."""
 
-    group: list[Group] = Field(default=[], description="Members of a group today; repeatable.")
+    group: list[Group] = Field(default_factory=list, description="Members of a group today; repeatable.")
     tracked: bool | None = Field(
         default=None, description="Only countries with a live statement, or only those without."
     )

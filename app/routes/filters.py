@@ -20,26 +20,26 @@ class FilterQuery(NoQuery):
     """Which positions are wanted: values of one parameter widen, parameters narrow each other."""
 
     country: Annotated[list[Code], Field(max_length=300)] = Field(
-        default=[],
+        default_factory=list,
         description="ISO 3166-1 alpha-2 or alpha-3, XK, UK or EL, in either case; repeatable.",
         examples=[["PL"]],
     )
-    group: list[Group] = Field(default=[], description="Members of a group today; repeatable.")
-    component: list[Component] = Field(default=[], description="Repeatable.")
-    kind: list[Kind] = Field(default=[], description="Repeatable.")
-    firmness: list[Firmness] = Field(default=[], description="Exactly these rungs; repeatable.")
+    group: list[Group] = Field(default_factory=list, description="Members of a group today; repeatable.")
+    component: list[Component] = Field(default_factory=list, description="Repeatable.")
+    kind: list[Kind] = Field(default_factory=list, description="Repeatable.")
+    firmness: list[Firmness] = Field(default_factory=list, description="Exactly these rungs; repeatable.")
     min_firmness: Firmness | None = Field(
         default=None, description="This rung and those above it, on its own ladder only."
     )
     condition: list[ConditionType] = Field(
-        default=[], description="Positions that depend on any of these; repeatable."
+        default_factory=list, description="Positions that depend on any of these; repeatable."
     )
     conditional: bool | None = Field(default=None, description="Only with conditions, or only without.")
     contested: bool | None = Field(default=None, description="Only contested positions, or only others.")
     stale: bool | None = Field(default=None, description="Only those affirmed long ago, or only others.")
-    voice: list[Voice] = Field(default=[], description="Repeatable.")
+    voice: list[Voice] = Field(default_factory=list, description="Repeatable.")
     source: Annotated[list[SourceId], Field(max_length=300)] = Field(
-        default=[], description="Resting on a source, by its id; repeatable."
+        default_factory=list, description="Resting on a source, by its id; repeatable."
     )
     changed_since: Day | None = Field(
         default=None, description="Only positions whose run began on this day or later."
@@ -72,27 +72,29 @@ class LedgerQuery(NoQuery):
     """Which entries of the ledger are wanted: by their statement, or by the one that they replace."""
 
     country: Annotated[list[Code], Field(max_length=300)] = Field(
-        default=[], description="Of a country; repeatable.", examples=[["PL"]]
+        default_factory=list, description="Of a country; repeatable.", examples=[["PL"]]
     )
-    group: list[Group] = Field(default=[], description="Of the members of a group today; repeatable.")
-    component: list[Component] = Field(default=[], description="In a line of it; repeatable.")
-    kind: list[Kind] = Field(default=[], description="Repeatable.")
-    firmness: list[Firmness] = Field(default=[], description="Exactly these rungs; repeatable.")
+    group: list[Group] = Field(
+        default_factory=list, description="Of the members of a group today; repeatable."
+    )
+    component: list[Component] = Field(default_factory=list, description="In a line of it; repeatable.")
+    kind: list[Kind] = Field(default_factory=list, description="Repeatable.")
+    firmness: list[Firmness] = Field(default_factory=list, description="Exactly these rungs; repeatable.")
     min_firmness: Firmness | None = Field(
         default=None, description="This rung and those above it, on its own ladder only."
     )
     condition: list[ConditionType] = Field(
-        default=[], description="Statements that depend on any of these; repeatable."
+        default_factory=list, description="Statements that depend on any of these; repeatable."
     )
     conditional: bool | None = Field(default=None, description="Only with conditions, or only without.")
     q: Annotated[Line, Field(max_length=100)] | None = Field(
         default=None, description="Text in summary, quote or speaker, in any case."
     )
-    voice: list[Voice] = Field(default=[], description="Repeatable.")
+    voice: list[Voice] = Field(default_factory=list, description="Repeatable.")
     source: Annotated[list[SourceId], Field(max_length=300)] = Field(
-        default=[], description="From a source, by its id; repeatable."
+        default_factory=list, description="From a source, by its id; repeatable."
     )
-    action: list[Action] = Field(default=[], description="Repeatable.")
+    action: list[Action] = Field(default_factory=list, description="Repeatable.")
 
     def ledger_filter(self, session: Session) -> LedgerFilter:
         """Return the filter that the parameters ask for; raise `Invalid` for an unknown country."""

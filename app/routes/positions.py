@@ -55,7 +55,7 @@ class PositionsQuery(FilterQuery, PageQuery, MomentQuery):
 
     limit: Limit = Field(default=1000, description="Items on a page, 1 to 1000.")
     sort: Annotated[list[Sort], Field(max_length=5)] = Field(
-        default=[],
+        default_factory=list,
         description="What to sort by, the most important first; `-` reverses. Repeatable; ties are in "
         "the order of country and component.",
     )
