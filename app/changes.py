@@ -15,7 +15,7 @@ from pydantic import Field as Described
 from sqlalchemy.dialects.postgresql import aggregate_order_by
 from sqlmodel import Field, Session, SQLModel, col, select
 
-from app.db import TextEnum, UTCDateTime, among, among_named, table_of, utc_now
+from app.db import TextEnum, UTCDateTime, among, among_named, table_of, utc_now, weigh_plans
 from app.digests import NO_DIGEST
 from app.errors import NotFound, refused
 from app.fields import MAX_SEQ, Instant
@@ -388,6 +388,7 @@ _FEED, _STRETCH = Prepared(_feed), Prepared(_stretch)
 def _chosen(
     session: Session, after: int, seq: int, limit: int, wanted: LedgerFilter, *, order: Any
 ) -> Iterable[Any]:
+    weigh_plans(session)  # where most are wanted, it is sooner to walk through all than to look each up
     query = _entries(session.get_bind().dialect.name).where(_change.seq <= _SEQ, wanted.condition())
     return session.execute(query.order_by(order).limit(limit), {"after": after, "seq": seq})
 

@@ -41,8 +41,9 @@ WRITE_LOCK = 0x7C0A117104  # PostgreSQL advisory lock of everyone who writes to 
 SERIALISED = "tracker_writing"
 
 POSTGRESQL = {
-    # Questions are short: compiling them takes longer than answering.
-    "options": "-c timezone=UTC -c idle_in_transaction_session_timeout=60000 -c jit=off",
+    # Questions are short, and found by keys: to plan one anew, or to compile it, takes longer than answering.
+    "options": "-c timezone=UTC -c idle_in_transaction_session_timeout=60000 -c jit=off "
+    "-c plan_cache_mode=force_generic_plan",
     "tcp_user_timeout": 15_000,  # milliseconds
 }
 """How a connection to PostgreSQL is made; a server that is silent is given up, not waited for."""
@@ -197,6 +198,12 @@ def pairs(session: Session, found: Collection[tuple[int, int]]) -> Any:
     """Return pairs of numbers as a table, `first` and `second`: however many, they go as one parameter."""
     query = sa.text(_PAIRS[session.get_bind().dialect.name]).bindparams(pairs=json.dumps(sorted(found)))
     return query.columns(first=sa.BigInteger(), second=sa.BigInteger()).subquery("pairs")
+
+
+def weigh_plans(session: Session) -> None:
+    """Have PostgreSQL weigh, for the rest of a transaction, whether what is asked with wants another plan."""
+    if session.get_bind().dialect.name == "postgresql":
+        session.execute(sa.text("SET LOCAL plan_cache_mode = auto"))
 
 
 def tell_how_much(session: Session) -> None:
@@ -393,11 +400,7 @@ class Database:
             engine = (self.unmapped if is_long else self.engine).execution_options(**{SERIALISED: True})
             with Session(engine, expire_on_commit=False) as session, session.begin():
                 if not self.is_embedded:
-                    told = {
-                        "lock_timeout": int(self.write_wait * 1000),
-                        # What a write asks is found by keys: no other plan would be a better one.
-                        "plan_cache_mode": "force_generic_plan",
-                    }
+                    told = {"lock_timeout": int(self.write_wait * 1000)}
                     if is_long:
                         told["idle_in_transaction_session_timeout"] = 0  # it may wait for a slow disk of ours
                     words = (f"SET LOCAL {name} = {value}" for name, value in told.items())

@@ -16,7 +16,7 @@ from typing import Any, NamedTuple
 import sqlalchemy as sa
 from sqlmodel import Field, Session, SQLModel
 
-from app.db import TextEnum, among_named, table_of
+from app.db import TextEnum, among_named, table_of, weigh_plans
 from app.prepared import Prepared
 from app.statements import StatementRelation, meaning_of
 from app.vocabulary import Component, Firmness, Kind, Relation, Voice
@@ -325,6 +325,7 @@ _SAID_BEFORE = Prepared(_LAST_BEFORE.where(_IS_ELSE, _entry.voice == sa.bindpara
 
 def possible_entries(session: Session, seq: int, day: date, lines: Lines = EVERY) -> list[Heard]:
     """Return what was live at `seq` and may have been said by `day`, but counts only later."""
+    weigh_plans(session)  # there are few, but only on a given day
     rows = _possible(lines.shape).rows(session, first=seq, last=seq, day=day, **lines.values())
     return [Heard._make(row) for row in rows]
 

@@ -113,6 +113,7 @@ def create_app(settings: Settings | None = None) -> FastAPI:
     # They are tried in this order: what is asked most comes first. Feeds have paths below those of changes.
     for router in (
         positions.router,
+        positions.writes,
         feeds.router,
         changes.router,
         diff.router,
@@ -123,7 +124,6 @@ def create_app(settings: Settings | None = None) -> FastAPI:
         dashboard.router,
         operations.router,
         operations.health,
-        positions.writes,
         positions.bulk,
         changes.writes,
         sources.writes,

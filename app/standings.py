@@ -14,7 +14,7 @@ from typing import Any, NamedTuple
 import sqlalchemy as sa
 from sqlmodel import Field, Session, SQLModel
 
-from app.db import pairs, table_of
+from app.db import pairs, table_of, weigh_plans
 from app.lines import (
     EVERY,
     REPORT,
@@ -240,6 +240,7 @@ def moves_between(
 ) -> dict[LineKey, Moves]:
     """Return what the lines that move between two seqs answer on `day`."""
     first, last = seqs
+    weigh_plans(session)  # how far apart they are decides
     lined = sa.join(_standing, _line, _line.c.id == _standing.c.line_id)
     moved = {
         (line_id, seq)
