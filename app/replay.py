@@ -150,28 +150,29 @@ def _began(days: Iterable[_Day]) -> dict[date, Stand]:
 def _days(line: list[Heard], start: int, before: _Day | None, marks: Marks) -> Iterator[_Day]:
     """Yield the days of a line from its entry number `start` on, `before` being the day ahead of that."""
     state, held, stand = (LineState(), None, NOTHING) if before is None else before[1:]
-    for on, of_day in groupby(range(start, len(line)), key=lambda number: line[number].effective_on):
-        was, changing, affirming = held, list[int](), list[int]()
-        for number in of_day:
-            stated = line[number]
-            state = state.hear(line, number, marks)
-            if stated.voice == Voice.REPORT:
-                continue
-            earlier, held = held, state.held()
-            if _differs(earlier, held):
-                changing.append(stated.seq)
-            # It may do both: what contests the run before and after need not be the same.
-            if earlier and held and held.affirmations > earlier.affirmations:
-                affirming.append(stated.seq)
-        step, seqs = None, ""
-        if _differs(was, held):
-            step, seqs = CHANGED, _joined(changing)
-        elif was and held and held.affirmations > was.affirmations and was.since == held.since:
-            step, seqs = AFFIRMED, _joined(affirming)
-        found = _stand(on, held, step, seqs)
+    number = start
+    while number < len(line):
+        on, was, changing, affirming = line[number].effective_on, held, list[int](), list[int]()
+        while number < len(line) and (stated := line[number]).effective_on == on:
+            if stated.voice != Voice.REPORT:
+                state = state.hear(line, number, marks)
+                earlier, held = held, state.held()
+                if _differs(earlier, held):
+                    changing.append(stated.seq)
+                # It may do both: what contests the run before and after need not be the same.
+                if earlier and held and held.affirmations > earlier.affirmations:
+                    affirming.append(stated.seq)
+            number += 1
         # Also where nothing is seen on a line's first day: from it on there are words.
-        if found.answer != stand.answer or stand is NOTHING:
-            stand = found
+        if held is not was or stand is NOTHING:
+            step, seqs = None, ""
+            if _differs(was, held):
+                step, seqs = CHANGED, _joined(changing)
+            elif was and held and held.affirmations > was.affirmations and was.since == held.since:
+                step, seqs = AFFIRMED, _joined(affirming)
+            found = _stand(on, held, step, seqs)
+            if found.answer != stand.answer or stand is NOTHING:
+                stand = found
         yield _Day(on, state, held, stand)
 
 
@@ -189,7 +190,7 @@ def _stand(on: date, held: Held | None, step: str | None, seqs: str) -> Stand:
         held.since,
         held.last_affirmed_on,
         held.affirmations,
-        _joined(side.seq for side in held.sides),
+        _joined(side.seq for side in held.sides) if held.sides else "",
         f"{first.stance} {first.voice} {first.meaning}",
         step,
         seqs,

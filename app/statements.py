@@ -8,13 +8,13 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from datetime import date
 from functools import lru_cache
-from itertools import pairwise
 from operator import attrgetter
 from typing import Annotated, Any, NamedTuple
 
 import sqlalchemy as sa
 from pydantic import BaseModel, ConfigDict
 from pydantic import Field as Described
+from pydantic_core import to_json
 from sqlmodel import Field, SQLModel
 
 from app.db import JSONText, RowNumber, TextEnum, canonical_json
@@ -176,16 +176,6 @@ class Pieces(NamedTuple):
 UNCONDITIONAL = '"conditions":[],'
 """How the content of a statement begins that has no conditions."""
 
-_CUTS = tuple(f',"{name}":' for name in ("kind", "conditions", "stated_on", "stated_earliest_on", "source"))
-
-
-def pieces_of(view: StatementView) -> Pieces:
-    """Return the JSON of a statement in pieces."""
-    json = view.model_dump_json(warnings=False)
-    # Within a text the quotation marks would be escaped, and no object ahead of a cut has such a name.
-    places = [json.index(cut) for cut in _CUTS]
-    return Pieces(*(json[first + 1 : end] for first, end in pairwise([*places, len(json) - 1])))
-
 
 class StatementJSON(SQLModel, table=True):
     """A statement as it is answered, in `Pieces`: derived, so that no reading has to make it again."""
@@ -265,67 +255,53 @@ def components_of(row: Any) -> tuple[Component, ...]:
     return tuple(Component(each) for each in row.refuses)
 
 
-def conditions_of(row: Any) -> list[Condition]:
-    """Return a statement's conditions as clients see them."""
-    return [Condition.model_validate(each) for each in row.conditions]
+def pieces_from(row: Any, source: Any, relations: Iterable[Any]) -> Pieces:
+    """Return the JSON of a statement in pieces, as of `StatementView`.
+
+    Takes what has the columns of `Statement`, of `Source` and of `StatementRelation`. What was
+    recorded was checked then: it is not checked again.
+    """
+    related = sorted(relations, key=attrgetter("target_seq", "relation"))
+    told: tuple[dict[str, object], ...] = (
+        {"kind": row.kind, "firmness": row.firmness, "voice": row.voice},
+        {
+            "conditions": _marks(row.conditions),
+            "caveats": _marks(row.caveats),
+            "location": row.location,
+            "quantity": _quantity(row),
+            "summary": row.summary,
+            "speaker": row.speaker,
+            "quote": row.quote,
+        },
+        {"stated_on": row.stated_on, "effective_on": row.effective_on},
+        {
+            "stated_earliest_on": row.stated_earliest_on,
+            "stated_latest_on": row.stated_latest_on,
+            "refuses": row.refuses,
+            "component": row.component,
+            "speaker_role": row.speaker_role,
+            "authority": row.authority,
+            "attribution": row.attribution,
+            "quote_language": row.quote_language,
+            "relates_to": [{"seq": each.target_seq, "relation": each.relation} for each in related],
+            "credibility": row.credibility,
+            "locator": row.locator,
+            "notes": row.notes,
+        },
+        {"source": {name: getattr(source, name) for name in SourceBrief.model_fields}},
+    )
+    return Pieces(*(to_json(each)[1:-1].decode() for each in told))
 
 
-def caveats_of(row: Any) -> list[Caveat]:
-    """Return a statement's caveats as clients see them."""
-    return [Caveat.model_validate(each) for each in row.caveats]
+def _marks(marks: list[dict[str, str | None]]) -> list[dict[str, str | None]]:
+    return [{"type": mark["type"], "text": mark["text"]} for mark in marks]
 
 
-def quantity_of(row: Any) -> Quantity | None:
-    """Return a statement's quantity as clients see it, None where it names none."""
+def _quantity(row: Any) -> dict[str, object] | None:
     values = (row.quantity_min, row.quantity_max, row.quantity_unit, row.quantity_verbatim)
     if values == (None, None, None, None):
         return None
-    return Quantity(**dict(zip(Quantity.model_fields, values, strict=True)))
-
-
-def statement_view(stated: Stated) -> StatementView:
-    """Return a statement as clients see it."""
-    row = stated.row
-    # What was recorded was checked then: it is not checked again whenever it is read.
-    return StatementView.model_construct(
-        seq=row.seq,
-        country=row.country_code,
-        kind=row.kind,
-        refuses=None if row.refuses is None else [Component(each) for each in row.refuses],
-        component=row.component,
-        firmness=row.firmness,
-        stated_on=row.stated_on,
-        stated_earliest_on=row.stated_earliest_on,
-        stated_latest_on=row.stated_latest_on,
-        effective_on=row.effective_on,
-        summary=row.summary,
-        speaker=row.speaker,
-        speaker_role=row.speaker_role,
-        authority=row.authority,
-        voice=row.voice,
-        attribution=row.attribution,
-        quote=row.quote,
-        quote_language=row.quote_language,
-        conditions=conditions_of(row),
-        caveats=caveats_of(row),
-        location=row.location,
-        quantity=quantity_of(row),
-        relates_to=[Related(seq=each.target_seq, relation=each.relation) for each in stated.relations],
-        credibility=row.credibility,
-        locator=row.locator,
-        notes=row.notes,
-        source=stated.source,
-    )
-
-
-def pieces_from(row: Any, source: Any, relations: Iterable[Any]) -> Pieces:
-    """Return the JSON of a statement in pieces.
-
-    Takes what has the columns of `Statement`, of `Source` and of `StatementRelation`.
-    """
-    brief = SourceBrief.model_construct(**{name: getattr(source, name) for name in SourceBrief.model_fields})
-    related = tuple(sorted(relations, key=attrgetter("target_seq", "relation")))
-    return pieces_of(statement_view(Stated(row.seq, 0, None, row, brief, related)))
+    return dict(zip(Quantity.model_fields, values, strict=True))
 
 
 class NewCondition(BaseModel):

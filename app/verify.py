@@ -102,7 +102,7 @@ def _walk(session: Session, head: str | None, progress: Callable[[int], None] | 
             try:
                 entry = _read(stored)
                 what = _fault(entry, seq, digest, recorded_at)
-            except (ValueError, TypeError):
+            except (ValueError, TypeError, LookupError):
                 what = "a value of it cannot be read: something was edited"
             if what is not None:
                 return Verified(seq, digest, Finding(stored.seq, what))
@@ -292,7 +292,7 @@ def _list(value: str | None) -> Any:
     if value is None:
         return None
     found = json.loads(value)
-    if canonical_json(found) != value:
+    if not isinstance(found, list) or canonical_json(found) != value:
         raise ValueError(value)
     return found
 

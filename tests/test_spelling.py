@@ -9,11 +9,13 @@ from sqlmodel import Session, col
 from starlette.testclient import TestClient
 
 from app.as_of import Moment, PositionFilter, positions_joined, viewer
-from app.changes import Change, head_at
+from app.changes import Change, ChangeView, head_at
 from app.countries import every_country
 from app.db import Database
 from app.fields import instant_text
 from app.lines import EVERY
+from app.paging import Page
+from app.positions import PositionView
 from app.spelling import quoted, timed
 from app.standings import stands_on
 from tests import make
@@ -77,6 +79,14 @@ def test_a_list_that_is_longer_than_a_page_is_not_given_whole(head: int, anyone:
 
     assert [len(page["items"]) for page in pages] == [2, 1]
     assert {page["meta"]["total"] for page in pages} == {3}
+
+
+def test_what_is_said_is_spelt_as_its_model_says(head: int, anyone: TestClient) -> None:
+    said = anyone.get(f"/v1/changes?seq={head}").text
+    held = anyone.get(f"/v1/positions?as_of=2025-09-02&seq={head}").text
+
+    assert Page[ChangeView].model_validate_json(said).model_dump_json(by_alias=True) == said
+    assert Page[PositionView].model_validate_json(held).model_dump_json(by_alias=True) == held
 
 
 def test_the_record_has_what_is_hard_to_spell(head: int, session: Session) -> None:

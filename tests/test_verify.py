@@ -9,10 +9,11 @@ import sqlalchemy as sa
 from sqlmodel import Session, SQLModel
 from starlette.testclient import TestClient
 
+from app.appending import Values
 from app.changes import Change
 from app.db import Database
 from app.deriving import DERIVED, derive_everything
-from app.digests import NO_DIGEST, SOURCE_FIELDS
+from app.digests import NO_DIGEST, SOURCE_FIELDS, entry_json, next_digest
 from app.lines import LineEntry
 from app.settings import Settings
 from app.sources import Source
@@ -199,6 +200,25 @@ def test_an_edit_of_what_is_kept_ready_to_be_answered_is_found_there(record: Dat
         assert (at, said) == (3, "what its lines answer from then on does not follow"), forged
     assert found(record, "DELETE FROM standing WHERE seq = 3")[0] == 3
     assert found(record, copied(Standing, "seq = 3", line_id="2"))[0] == 3
+
+
+@pytest.mark.parametrize("marks", ['[{"type":"other"}]', '[{"text":null}]', "[7]", "[", "{}", "7"])
+def test_nonsense_is_found_though_its_digest_matches(record: Database, marks: str) -> None:
+    """Whoever forges an entry can also tell its digest, be it the last."""
+    with forging(record) as connection:
+        session = Session(connection)
+        before, change = (session.get_one(Change, seq) for seq in (LAST - 1, LAST))
+        statement = session.get_one(Statement, LAST)
+        source = session.get_one(Source, statement.source_id)
+        forged = Values(**statement.model_dump() | {"conditions": marks})
+        change.digest = next_digest(before.digest, entry_json(change, forged, (), source))
+        session.flush()
+        forgery = sa.text("UPDATE statement SET conditions = :marks WHERE seq = :last")
+        session.execute(forgery, {"marks": marks, "last": LAST})
+        finding = verify(session).finding
+
+    assert finding is not None
+    assert finding.seq == LAST
 
 
 def test_what_follows_from_the_ledger_can_be_made_again(record: Database) -> None:
