@@ -65,6 +65,10 @@ class _Day(NamedTuple):
     held: Held | None
     stand: Stand
     """What holds on it: where nothing new is seen, that of an earlier day."""
+    changing: tuple[int, ...]
+    """Entries of it that change what is seen."""
+    affirming: tuple[int, ...]
+    """Entries of it that say the same again."""
 
 
 _effective_on: Callable[[Heard], date] = attrgetter("effective_on")
@@ -99,7 +103,7 @@ class _Log:
         if start:
             on, state = self.live[start - 1].effective_on, line_state(self.live[:start], marks)
             held = state.held()
-            self.days = [_Day(on, state, held, _stand(on, held, None, ""))]
+            self.days = [_Day(on, state, held, _stand(on, held, None, ""), (), ())]
         before = self.days[0] if start else None
         self._later = _days(self.live.copy(), start, before, marks)
 
@@ -112,10 +116,13 @@ class _Log:
             self.days.append(found)
         return bisect_left(self.days, day, key=_on)
 
-    def restate(self, span: tuple[date, date], marks: Marks) -> tuple[list[Stand], list[Stand]]:
+    def restate(
+        self, span: tuple[date, date], marks: Marks, only: Heard | None
+    ) -> tuple[list[Stand], list[Stand]]:
         """Hear the line anew where something is another between two days, both included.
 
-        Return what holds no more, and what does instead.
+        That is no more than that `only` has entered, where it is given. Return what holds no more,
+        and what does instead.
         """
         first, last = span
         # What is said later may contest what was said in between.
@@ -123,8 +130,14 @@ class _Log:
         last = max(reaching, default=last)
         kept = self._place_of(first)
         before = self.days[kept - 1] if kept else None
+        start, begun = bisect_left(self.live, first, key=_effective_on), None
+        if only is not None and kept < len(self.days) and self.days[kept].on == first:
+            place = bisect_left(self.live, only.place, key=by_place)
+            if place + 1 == len(self.live) or self.live[place + 1].effective_on > first:
+                # It is the last of a day that was heard but for it.
+                start, begun = place, self.days[kept]
         new: list[_Day] = []
-        for day in _days(self.live, bisect_left(self.live, first, key=_effective_on), before, marks):
+        for day in _days(self.live, start, before, marks, begun):
             new.append(day)
             if day.on < last:
                 continue
@@ -147,12 +160,20 @@ def _began(days: Iterable[_Day]) -> dict[date, Stand]:
     return {day.on: day.stand for day in days if day.stand.holds_from == day.on}
 
 
-def _days(line: list[Heard], start: int, before: _Day | None, marks: Marks) -> Iterator[_Day]:
-    """Yield the days of a line from its entry number `start` on, `before` being the day ahead of that."""
-    state, held, stand = (LineState(), None, NOTHING) if before is None else before[1:]
+def _days(
+    line: list[Heard], start: int, before: _Day | None, marks: Marks, begun: _Day | None = None
+) -> Iterator[_Day]:
+    """Yield the days of a line from its entry number `start` on, `before` being the day ahead of that.
+
+    `begun` is the first day as far as it came to before that entry.
+    """
+    state, held, stand = (LineState(), None, NOTHING) if before is None else before[1:4]
     number = start
     while number < len(line):
         on, was, changing, affirming = line[number].effective_on, held, list[int](), list[int]()
+        if begun is not None:
+            state, held, changing, affirming = begun.state, begun.held, [*begun.changing], [*begun.affirming]
+            begun = None
         while number < len(line) and (stated := line[number]).effective_on == on:
             if stated.voice != Voice.REPORT:
                 state = state.hear(line, number, marks)
@@ -173,7 +194,7 @@ def _days(line: list[Heard], start: int, before: _Day | None, marks: Marks) -> I
             found = _stand(on, held, step, seqs)
             if found.answer != stand.answer or stand is NOTHING:
                 stand = found
-        yield _Day(on, state, held, stand)
+        yield _Day(on, state, held, stand, tuple(changing), tuple(affirming))
 
 
 def _differs(before: Held | None, after: Held | None) -> bool:
@@ -256,15 +277,18 @@ class Replay:
         for each in self._leaving.get(seq, ()):
             self._logs[each.key].leave(each)
             days.setdefault(each.key, []).append(each.effective_on)
-        for each in self._entering.get(seq, ()):
-            self._logs[each.key].enter(each)
-            days.setdefault(each.key, []).append(each.effective_on)
         for each in self._following.get(seq, ()):
             if each.is_live(seq):
                 days.setdefault(each.key, []).append(each.effective_on)
+        only: dict[LineKey, Heard] = {}
+        for each in self._entering.get(seq, ()):
+            self._logs[each.key].enter(each)
+            if each.key not in days:
+                only[each.key] = each
+            days.setdefault(each.key, []).append(each.effective_on)
         marks = Marks(self._relations, seq)
         spans = ((key, (min(found), max(found))) for key, found in sorted(days.items()))
-        moved = (Moved(key, *self._logs[key].restate(span, marks)) for key, span in spans)
+        moved = (Moved(key, *self._logs[key].restate(span, marks, only.get(key))) for key, span in spans)
         return [each for each in moved if each.closed or each.opened]
 
 
