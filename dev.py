@@ -207,6 +207,8 @@ def main(word: str = "--help", *rest: str) -> None:
     if word in ("--help", "-h", "help"):
         print(HELP)
         return
+    if word == "check" and rest:
+        raise SystemExit(f"dev.py check takes nothing else.\n\n{HELP}")
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))  # a pip or uv under way ends with us
     prepare(DEV_LOCK if word in ("test", "check", "lock", "audit", "bench") else RUN_LOCK)
     if word == "check":

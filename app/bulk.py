@@ -3,6 +3,7 @@
 import csv
 import io
 import re
+from array import array
 from collections.abc import Iterable, Iterator
 from contextlib import suppress
 from dataclasses import dataclass, field, replace
@@ -60,6 +61,9 @@ their seq (`repeats:17;clarifies:18`). An empty cell means that the field is lef
 """
 
 
+HOW_RELATED = "Write each as the relation, a colon and the seq: repeats:17;clarifies:18."
+
+
 @dataclass(slots=True)
 class Row:
     """A row of the input: its line (or place in the array, from 1), and what it says or what is wrong."""
@@ -100,7 +104,11 @@ class Row:
             else:
                 if not self.faults:
                     return new
-        return self.faults + [fault for fault in found if column_of(fault.pointer or "") not in self.unclear]
+        return self.faults + [
+            replace(fault, message=HOW_RELATED) if self.columns and _is_unrelated(fault) else fault
+            for fault in found
+            if column_of(fault.pointer or "") not in self.unclear
+        ]
 
 
 class BulkRecorded(BaseModel):
@@ -156,7 +164,7 @@ def ndjson_rows(lines: Iterable[str]) -> Iterator[Row]:
         if not line.strip():
             continue
         try:
-            yield Row(number, parse_json(line.encode()))
+            yield Row(number, parse_json(line.encode(), is_line=True))
         except Invalid as error:
             yield Row(number, None, error.faults)
 
@@ -185,6 +193,8 @@ def csv_rows(text: str, delimiter: str = ",") -> Iterator[Row]:
 
 
 def _check_header(header: list[str]) -> None:
+    if len(header) == 1 and re.search("[;\t]", header[0]):
+        raise invalid([Fault("malformed", "Separate the cells by commas.", row=1)])
     faults = [
         Fault("unknown", "There is no such column; the README lists them.", row=1, column=name[:60])
         for name in header
@@ -206,7 +216,8 @@ def _csv_row(number: int, header: list[str], cells: list[str]) -> Row:
 def body_of(cells: dict[str, str]) -> dict[str, Any]:
     """Return the body that a CSV row means; a cell that cannot be read is left for validation."""
     body: dict[str, Any] = {}
-    for name, cell in cells.items():
+    for name, given in cells.items():
+        cell = given.replace("\r\n", "\n")
         value = _value(name, cell)
         if cell == "":
             continue
@@ -231,6 +242,10 @@ def _value(name: str, cell: str) -> Any:
     if name == "relates_to":
         return [{"relation": word, "seq": _value("source_id", rest)} for word, rest in pairs]
     return [{"type": word, "text": rest or None} for word, rest in pairs]
+
+
+def _is_unrelated(fault: Fault) -> bool:
+    return fault.code == "int_type" and column_of(fault.pointer or "") == "relates_to"
 
 
 def column_of(pointer: str) -> str:
@@ -258,15 +273,22 @@ def state_rows(session: Session, writer: Writer, rows: Iterable[Row]) -> Batch:
     before = taken.head
     recorded_at = next_instant(before)
     faults: list[Fault] = []
+    recorded = array("Q")
+    """The number of the row behind each entry."""
     count = told = bad = 0
     for row in rows:
         found: list[Fault] = []
         try:
             add_statement(taken, recorded_at, writer, row.meant())
+            recorded.append(row.number)
         except Invalid as error:
             found = [_in_row(fault, row) for fault in error.faults]
         except Duplicate as error:
-            found = [_in_row(Fault("duplicate", error.detail, pointer=""), row)]
+            message = error.detail
+            if error.entry > before.seq:  # which nobody will ever see
+                earlier = recorded[error.entry - before.seq - 1]
+                message = f"Row {earlier} holds the same statement from the same source."
+            found = [_in_row(Fault("duplicate", message, pointer=""), row)]
         count += 1
         if found:
             bad += 1

@@ -54,6 +54,7 @@ def serve(
     run `coalition migrate` first.
     """
     database, settings = open_database(), configured()
+    bound = server.listening(host, port)
     if database.is_embedded and not settings.read_only:
         database.probe()
         with database.writing() as session:
@@ -73,7 +74,7 @@ def serve(
     address = f"http://{host}:{port}"
     say.print(f"Dashboard  {address}/\nAPI docs   {address}/docs\nPositions  {address}/v1/positions")
     say.print("Stop with Ctrl-C.")
-    server.run(settings, host, port, workers)
+    server.run(settings, bound, workers)
 
 
 @app.command()

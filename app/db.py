@@ -535,8 +535,8 @@ def make_engine(url: URL, write_wait: float = 5.0, connect_wait: int = 5, *, map
     # The connection that was given back last knows most already. In memory there is but one.
     pool = {"pool_use_lifo": True} if _is_file(url) or not is_embedded else {}
     engine = sa.create_engine(url, pool_pre_ping=not is_embedded, connect_args=asked, **pool)
-    event.listen(engine, "checkout", lambda *_: CONNECTIONS.inc())
-    event.listen(engine, "checkin", lambda *_: CONNECTIONS.dec())
+    event.listen(engine, "checkout", _count_out)
+    event.listen(engine, "checkin", _count_in)
     if not is_embedded:
         return engine
 
@@ -560,6 +560,17 @@ def make_engine(url: URL, write_wait: float = 5.0, connect_wait: int = 5, *, map
         connection.exec_driver_sql("BEGIN IMMEDIATE" if serialised else "BEGIN")
 
     return engine
+
+
+def _count_out(_: object, record: Any, __: object) -> None:
+    record.record_info["is_out"] = True
+    CONNECTIONS.inc()
+
+
+def _count_in(_: object, record: Any) -> None:
+    # One that could not be made is given back without having been out.
+    if record.record_info.pop("is_out", False):
+        CONNECTIONS.dec()
 
 
 def _write_ahead(connection: Any, patience: float) -> str:

@@ -74,7 +74,7 @@ def corrected(left: Stated, given: CorrectedFields) -> NewPosition:
         "refuses": row.refuses,
         "component": row.component if row.kind is Kind.SUPPORT else None,
         "relates_to": [{"seq": each.target_seq, "relation": each.relation} for each in left.relations],
-        "quantity": {name: getattr(row, f"quantity_{name}") for name in ("min", "max", "unit", "verbatim")},
+        "quantity": {name: getattr(row, f"quantity_{name}") for name in NewQuantity.model_fields},
         "source_id": row.source_id,
     }
     for name in CorrectedFields.model_fields:
@@ -87,7 +87,10 @@ def corrected(left: Stated, given: CorrectedFields) -> NewPosition:
         fields["voice"] = None
     if {"source", "source_id"} & changed:
         fields["source_id"] = None
+    kept = fields["quantity"]
     fields |= {name: getattr(given, name) for name in changed}
+    if given.quantity is not None:
+        fields["quantity"] = kept | given.quantity.model_dump(exclude_unset=True)
     missing = [
         Fault("missing", "This cannot be emptied.", f"/statement/{name}")
         for name in ("country", "kind", "firmness", "stated_on", "summary")
@@ -367,7 +370,4 @@ def refuse_duplicate(taken: Intake, draft: Draft) -> None:
     """Raise `Duplicate`, with a link to the first, if the same statement is live in the record."""
     first = taken.same_as(draft)
     if first is not None:
-        raise Duplicate(
-            f"Entry {first} holds the same statement from the same source.",
-            existing=f"/v1/changes/{first}",
-        )
+        raise Duplicate(first)

@@ -4,6 +4,7 @@ import logging
 import re
 import time
 from random import getrandbits
+from urllib.parse import quote
 
 from fastapi import Request
 from starlette.datastructures import Headers, MutableHeaders
@@ -56,6 +57,8 @@ class Edge:
                 given[ROUTE] = route_of(scope)
                 count_request(method, given[ROUTE], status, time.perf_counter() - begun)
                 headers = MutableHeaders(raw=list(message["headers"]))
+                if status == 307:
+                    headers["Location"] = _elsewhere(scope)
                 headers["X-Request-ID"] = request_id
                 headers.update(scope["state"].get("more_headers", {}))
                 for name, value in SECURITY.items():
@@ -77,6 +80,16 @@ class Edge:
         finally:
             key = {name: scope["state"][name] for name in ("key_id",) if name in scope["state"]}
             note_answer(request_id, method, route_of(scope), status, begun, **key)
+
+
+def _elsewhere(scope: Scope) -> str:
+    """Return where the framework sends a path with a slash too many or too few, as seen from there.
+
+    It would name the host that was asked, which need not be the one that clients know.
+    """
+    path, query = scope["path"].rstrip("/"), scope["query_string"].decode("latin-1")
+    name, more = quote(path.rpartition("/")[2]), len(scope["path"]) - len(path)
+    return ("../" * more + name if more else f"{name}/") + (f"?{query}" if query else "")
 
 
 def note_answer(request_id: str, method: str, route: str, status: int, begun: float, **more: str) -> None:

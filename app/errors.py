@@ -69,7 +69,7 @@ class NotHttp(TrackerError):
     status = 400
     code = "not-http"
     title = "Not a readable request"
-    cure = "Send HTTP/1.1; encode what is not ASCII in the path and the query."
+    cure = "Send HTTP/1.1; encode what is not ASCII in the path and the query, and keep both below 60 kB."
 
 
 class NotFound(TrackerError):
@@ -124,6 +124,12 @@ class Duplicate(TrackerError):
     code = "duplicate"
     title = "Already recorded"
     cure = "Nothing needs doing: `existing` links to the entry that holds it."
+
+    def __init__(self, entry: int) -> None:
+        super().__init__(
+            f"Entry {entry} holds the same statement from the same source.", existing=f"/v1/changes/{entry}"
+        )
+        self.entry = entry
 
 
 class NotLive(TrackerError):
@@ -307,6 +313,8 @@ def faults_of(details: Iterable[ErrorDetails | Mapping[str, Any]]) -> list[Fault
             code, message = "unknown", "There is no such field; check its spelling."
         elif code == "missing":
             message = "This is required."
+        elif code in ("bool_type", "bool_parsing"):
+            message = "Write true or false."
         elif code == "int_type":
             message = "Give a whole number, without quotes or a fraction."
         elif code in ("model_type", "model_attributes_type"):
@@ -338,7 +346,8 @@ def _shown(place: str) -> str:
 
 def invalid(faults: list[Fault]) -> Invalid:
     """Build the 422 that lists `faults`, its detail naming where they are."""
-    places = ", ".join(dict.fromkeys(f.parameter or f.pointer or "the body" for f in faults))
+    named = (f.pointer or "the body" if f.parameter is None else f.parameter or "the query" for f in faults)
+    places = ", ".join(dict.fromkeys(named))
     return Invalid(f"{len(faults)} fault{'s'[: len(faults) > 1]}: {places[:300]}.", faults)
 
 
@@ -361,7 +370,8 @@ def install_error_handlers(app: FastAPI) -> None:
     @app.exception_handler(HTTPException)
     async def of_the_framework(request: Request, error: HTTPException) -> Response:
         if error.status_code == 405:
-            allow = ", ".join(sorted(allowed_methods(request)))
+            # Files take no other methods than these two.
+            allow = ", ".join(sorted(allowed_methods(request) or {"GET", "HEAD"}))
             return problem(request, MethodNotAllowed(headers={"Allow": allow}))
         if error.status_code == 404:
             return problem(request, NotFound("Nothing is at this path; /docs lists what is."))

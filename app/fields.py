@@ -48,7 +48,7 @@ def _lines(text: str) -> str:
 
 def _not_blank(text: str) -> str:
     if not text.strip():
-        raise PydanticCustomError("blank", "Say something, or leave the field out.")
+        raise PydanticCustomError("blank", "Say something; a field that is optional may be left out.")
     return text
 
 
@@ -143,13 +143,12 @@ def _day(text: Any) -> Any:
 
 def parse_instant(text: str) -> datetime:
     """Return the instant that an RFC 3339 text names, in UTC; raise ValueError with the cure."""
+    if not _RFC3339.fullmatch(text):
+        raise ValueError("Give an instant with its offset, as in 2025-03-27T12:00:00Z (in a URL, + is %2B).")
     try:
-        if not _RFC3339.fullmatch(text):
-            raise ValueError
         return datetime.fromisoformat(text.upper()).astimezone(UTC)
     except (ValueError, OverflowError):
-        message = "Give an instant with its offset, as in 2025-03-27T12:00:00Z (in a URL, + is %2B)."
-        raise ValueError(message) from None
+        raise ValueError("There is no such instant: check day, time and offset (no second 60).") from None
 
 
 def _moment(text: Any) -> Any:
@@ -163,12 +162,12 @@ def _moment(text: Any) -> Any:
 
 def _digits(text: Any) -> Any:
     if isinstance(text, str) and not re.fullmatch(r"[0-9]{1,19}", text):
-        raise PydanticCustomError("not_a_number", "Give a whole number in digits.")
+        raise PydanticCustomError("not_a_number", "Give a whole number in digits, at most 19 of them.")
     return text
 
 
 _RFC3339 = re.compile(
-    r"[0-9]{4}-[0-9]{2}-[0-9]{2}[Tt][0-9]{2}:[0-9]{2}:[0-9]{2}(\.[0-9]{1,9})?([Zz]|[+-][0-9]{2}:[0-9]{2})"
+    r"[0-9]{4}-[0-9]{2}-[0-9]{2}[Tt][0-9]{2}:[0-9]{2}:[0-9]{2}(\.[0-9]+)?([Zz]|[+-][0-9]{2}:[0-9]{2})"
 )
 
 Day = Annotated[date, BeforeValidator(_day)]

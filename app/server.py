@@ -187,7 +187,21 @@ class Workers(multiprocess.Multiprocess):
         super().terminate_all()
 
 
-def configure(settings: Settings, host: str, port: int, workers: int) -> uvicorn.Config:
+def listening(host: str, port: int) -> socket.socket:
+    """Return a socket that is bound to an address; raise OSError, with the cure, where that cannot be."""
+    found = socket.socket(socket.AF_INET6 if ":" in host else socket.AF_INET)
+    found.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+    try:
+        found.bind((host, port))
+    except OSError as error:
+        found.close()
+        message = f"{error.strerror}; give another --host or --port."
+        raise OSError(error.errno, message, f"{host}:{port}") from None
+    found.set_inheritable(True)
+    return found
+
+
+def configure(settings: Settings, workers: int) -> uvicorn.Config:
     """Return how uvicorn serves under these settings."""
     options: dict[str, Any] = {}
     if settings.trusted_proxies:
@@ -195,8 +209,6 @@ def configure(settings: Settings, host: str, port: int, workers: int) -> uvicorn
     return uvicorn.Config(
         "app.main:create_app",
         factory=True,
-        host=host,
-        port=port,
         workers=workers,
         http=Connection,
         loop="uvloop",
@@ -212,12 +224,12 @@ def configure(settings: Settings, host: str, port: int, workers: int) -> uvicorn
     )
 
 
-def run(settings: Settings, host: str, port: int, workers: int) -> None:
-    """Serve until told to stop, in this process or in `workers` of its own; then exit with 0."""
+def run(settings: Settings, bound: socket.socket, workers: int) -> None:
+    """Serve at a bound socket until told to stop, in this process or in `workers`; then exit with 0."""
     # The server raises the signal again when it has stopped in good order: that is no failure.
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))
-    config = configure(settings, host, port, workers)
-    sockets = [config.bind_socket()]
+    config = configure(settings, workers)
+    sockets = [bound]
     if workers == 1:
         server = Server(config)
         server.run(sockets)

@@ -2,6 +2,7 @@
 
 import weakref
 
+from psycopg.pq import TransactionStatus
 from sqlalchemy.engine import Connection, Engine
 from sqlmodel import Session
 
@@ -47,7 +48,9 @@ class Readers:
             try:
                 session.info["driver"].execute(self._begin)
             except self._engine.dialect.loaded_dbapi.Error:
-                session.invalidate()  # the server has ended it meanwhile
+                # The server has ended it meanwhile, and the others with it: each might take long to find out.
+                self._kept.append(session)
+                self.close()
                 continue
             CONNECTIONS.inc()
             return session
@@ -66,9 +69,14 @@ class Readers:
     def give_back(self, session: Session) -> None:
         """End the session's transaction; what a reading of it has found is whole already."""
         session.expunge_all()
+        driver = session.info["driver"]
         try:
-            # Not a rollback: after that, PostgreSQL's driver prepares everything anew.
-            session.info["driver"].commit()
+            # PostgreSQL's driver prepares everything anew after a rollback: only where something failed,
+            # be it what was prepared.
+            if self._is_embedded or driver.info.transaction_status == TransactionStatus.INERROR:
+                driver.rollback()
+            else:
+                driver.commit()
         except self._engine.dialect.loaded_dbapi.Error:
             session.invalidate()
             return

@@ -1,5 +1,7 @@
 """Everything that an operator may set, each setting documented beside its field."""
 
+import re
+from ipaddress import ip_network
 from typing import Annotated, Literal
 
 from limits import parse
@@ -82,6 +84,23 @@ class Settings(BaseSettings):
 
     read_only: bool = False
     """Answer reads, and every write with 503 `read-only`: for maintenance, and on a standby."""
+
+    @field_validator("public_url")
+    @classmethod
+    def _is_web_address(cls, url: str | None) -> str | None:
+        if url is not None and not re.fullmatch(r"https?://[^\s/?#@]+(/[^\s?#]*)?", url):
+            raise ValueError("give an address as in https://tracker.example, without a query")
+        return url
+
+    @field_validator("trusted_proxies")
+    @classmethod
+    def _are_addresses(cls, text: str) -> str:
+        for each in filter(None, map(str.strip, text.split(","))):
+            try:
+                ip_network(each)
+            except ValueError as error:
+                raise ValueError(f"give addresses or networks, as in 10.0.0.5,10.1.0.0/16: {error}") from None
+        return text
 
     @field_validator("database_url")
     @classmethod

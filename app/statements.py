@@ -346,13 +346,13 @@ class CorrectedFields(BaseModel):
     """Fields of a statement that a correction changes: left out = kept, null = emptied.
 
     When `kind` changes, `component` and `refuses` are emptied unless they are given. When
-    `authority` or `country` changes, `voice` is derived again unless it is given. Of `source` too
-    only what changes need be given; another `url` names another source.
+    `authority` or `country` changes, `voice` is derived again unless it is given. Of `quantity` and
+    `source` too only what changes need be given; another `url` names another source.
     """
 
     model_config = ConfigDict(extra="forbid")
 
-    country: Annotated[OneLine, Described(max_length=3)] | None = Described(
+    country: Annotated[OneLine, Described(max_length=100)] | None = Described(
         default=None,
         description="ISO 3166-1 alpha-2 or alpha-3, in either case; XK, UK and EL too.",
         examples=["PL"],
@@ -427,7 +427,7 @@ class NewPosition(CorrectedFields):
         }
     )
 
-    country: Annotated[OneLine, Described(max_length=3)] = Described(
+    country: Annotated[OneLine, Described(max_length=100)] = Described(
         description="ISO 3166-1 alpha-2 or alpha-3, in either case; XK, UK and EL too.",
         examples=["PL"],
     )

@@ -7,9 +7,10 @@ from typing import Any
 from app.errors import Invalid, refused
 
 
-def parse_json(body: bytes) -> Any:
+def parse_json(body: bytes, *, is_line: bool = False) -> Any:
     """Return what a JSON text (RFC 8259) says; raise `Invalid` where it could be read in two ways.
 
+    `is_line` says that it is a line of several, whose number others tell.
     Refused: other encodings than UTF-8, duplicate names, NaN and Infinity, numbers too large to
     be held, nesting too deep to be meant.
     """
@@ -23,7 +24,8 @@ def parse_json(body: bytes) -> Any:
     except UnicodeDecodeError:
         raise _malformed("The body is not UTF-8.") from None
     except json.JSONDecodeError as error:
-        message = f"The body is not JSON: {error.msg} at line {error.lineno}, column {error.colno}."
+        what, place = ("line", "") if is_line else ("body", f"line {error.lineno}, ")
+        message = f"The {what} is not JSON: {error.msg} at {place}column {error.colno}."
         raise _malformed(message) from None
     except RecursionError:
         raise _malformed("The body is nested too deeply.") from None

@@ -174,6 +174,20 @@ def test_every_bad_row_is_named_with_all_its_faults_and_nothing_is_recorded(
     assert contributor.get("/v1/sources").json()["meta"]["total"] == 1
 
 
+@every_format
+def test_a_row_that_another_one_says_already_names_that(contributor: TestClient, name: str) -> None:
+    """The entry that the first would have been is never recorded; another might get its number."""
+    make.state(contributor, country="DE")
+    bad = make.body(country="ZZ")
+    rows = [bad, make.body(), make.body(country="DE"), make.body()]
+    answer = send(contributor, written(rows, name), name)
+    said = {error["row"]: error["message"] for error in answer.json()["errors"]}
+    first = 2 if name == "csv" else 1
+
+    assert said[first + 2] == "Entry 1 holds the same statement from the same source."
+    assert said[first + 3] == f"Row {first + 1} holds the same statement from the same source."
+
+
 def test_a_batch_is_one_state_of_knowledge(contributor: TestClient, clock: Clock) -> None:
     make.state(contributor, country="DE")
     clock.pass_(hours=1)
@@ -284,6 +298,31 @@ def test_csv_is_read_as_spreadsheets_save_it(contributor: TestClient, end: str, 
     (statement,) = statements(contributor)
     assert statement["summary"] == 'It plans troops, "perhaps";\nthe rest is open.'
     assert statement["quantity"]["verbatim"] == '"between 100, and 200"'
+
+
+def test_a_cell_of_csv_may_have_several_lines(contributor: TestClient) -> None:
+    rows = [make.body(quote="One.\r\nTwo.\nThree.")]
+    sent = send(contributor, as_csv(rows).encode())
+
+    assert sent.status_code == 201
+    assert statements(contributor)[0]["quote"] == "One.\nTwo.\nThree."
+
+
+def test_csv_of_other_cells_than_ours_is_refused_with_the_cure(contributor: TestClient) -> None:
+    for between in (";", "\t"):
+        answer = send(contributor, between.join(COLUMNS).encode() + b"\r\n")
+
+        assert errors(answer) == [(1, None, "malformed")]
+        assert answer.json()["errors"][0]["message"] == "Separate the cells by commas."
+
+
+def test_a_relation_of_csv_that_names_no_entry_is_told_how(contributor: TestClient) -> None:
+    row = as_csv([make.body(relates_to=[{"relation": "repeats", "seq": "?"}])])
+    for given in ("repeats", "repeats:x", "repeats:"):
+        answer = send(contributor, row.replace("repeats:?", given).encode())
+
+        assert errors(answer) == [(2, "relates_to", "int_type")]
+        assert "repeats:17" in answer.json()["errors"][0]["message"]
 
 
 def test_csv_needs_only_the_columns_that_it_fills(contributor: TestClient) -> None:

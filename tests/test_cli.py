@@ -191,6 +191,10 @@ def test_a_database_that_cannot_be_used_is_said_in_a_sentence(tmp_path: Path, ur
         ("TRACKER_WRITE_WAIT_SECONDS", "-1"),
         ("TRACKER_DATABASE_URL", "nonsense"),
         ("TRACKER_DATABASE_URL", "mysql://127.0.0.1/x"),
+        ("TRACKER_PUBLIC_URL", "tracker.example"),
+        ("TRACKER_PUBLIC_URL", "https://tracker.example/?a=b"),
+        ("TRACKER_TRUSTED_PROXIES", "proxy.example"),
+        ("TRACKER_TRUSTED_PROXIES", "10.0.0.5, 10.0.0.1/8"),
     ],
 )
 def test_a_setting_that_cannot_be_meant_is_named(tmp_path: Path, name: str, value: str) -> None:
@@ -201,6 +205,18 @@ def test_a_setting_that_cannot_be_meant_is_named(tmp_path: Path, name: str, valu
     assert [(each.code, each.out) for each in outcomes] == [(2, "")] * len(words)
     assert [each.said.partition(": ")[0] for each in outcomes] == [name] * len(words)
     assert list(tmp_path.iterdir()) == []
+
+
+def test_an_address_that_is_in_use_is_said_before_anything_is_written(tmp_path: Path) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        port = taken.getsockname()[1]
+        words = ("serve", "--port", str(port))
+        outcome = coalition(*words, database_url="sqlite:///new.db", folder=tmp_path)
+    checked = coalition("verify", database_url="sqlite:///new.db", folder=tmp_path)
+
+    assert (outcome.code, outcome.out) == (1, "")
+    assert outcome.said == f"127.0.0.1:{port}: Address already in use; give another --host or --port."
+    assert checked.said == "Sound: 0 entries."
 
 
 def test_every_command_and_every_word_of_it_is_explained() -> None:

@@ -1,3 +1,5 @@
+from urllib.parse import urljoin
+
 import pytest
 from starlette.testclient import TestClient
 
@@ -66,6 +68,31 @@ def test_pages_of_other_origins_may_neither_write_nor_send_a_key(
     assert answer.status_code == 400
     assert answer.headers["Access-Control-Allow-Methods"] == "GET, HEAD"
     assert "authorization" not in answer.headers["Access-Control-Allow-Headers"].lower()
+
+
+@pytest.mark.parametrize(
+    ("asked", "found"),
+    [
+        ("/v1/positions/?country=PL&as_of=2025-04-01", "/v1/positions?country=PL&as_of=2025-04-01"),
+        ("/v1/countries/PL/", "/v1/countries/PL"),
+        ("/docs/", "/docs"),
+        ("/web", "/web/"),
+    ],
+)
+def test_a_slash_too_many_is_led_on_under_any_address(anyone: TestClient, asked: str, found: str) -> None:
+    answer = anyone.get(asked, follow_redirects=False)
+    place = answer.headers["Location"]
+
+    assert answer.status_code == 307
+    assert "//" not in place
+    assert urljoin(f"https://tracker.example/of{asked}", place) == f"https://tracker.example/of{found}"
+
+
+def test_a_file_that_is_written_to_says_what_it_takes(anyone: TestClient) -> None:
+    answer = anyone.delete("/web/tracker.css")
+
+    assert (answer.status_code, answer.headers["Allow"]) == (405, "GET, HEAD")
+    assert answer.json()["type"] == "/problems/method-not-allowed"
 
 
 def test_a_request_has_an_id_its_own_if_it_is_plain(anyone: TestClient) -> None:

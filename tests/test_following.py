@@ -12,6 +12,7 @@ from starlette.testclient import TestClient
 
 from app.settings import Settings
 from tests import make
+from tests.conftest import client, on_empty_record
 from tests.serving import answering, environment, free_port, wait_until_ready
 
 ATOM = "{http://www.w3.org/2005/Atom}"
@@ -69,6 +70,14 @@ def test_a_follower_goes_on_after_the_last_entry_that_it_had(address: str, contr
         assert received(response, 2) == [("2", 2), ("3", 3)]
 
 
+@pytest.mark.parametrize("last", ["abc", "-1", "1.5", "9" * 20])
+def test_a_follower_who_was_nowhere_is_told_so(anyone: TestClient, last: str) -> None:
+    answer = anyone.get("/v1/changes/stream", headers={"Last-Event-ID": last})
+
+    assert answer.status_code == 422
+    assert [error["parameter"] for error in answer.json()["errors"]] == ["Last-Event-ID"]
+
+
 def test_a_follower_may_narrow_what_it_follows(address: str, contributor: TestClient) -> None:
     make.state(contributor)
     make.state(contributor, country="DE")
@@ -110,6 +119,17 @@ def test_a_feed_may_be_of_one_country(contributor: TestClient) -> None:
     feed = ET.fromstring(contributor.get("/v1/changes.atom", params={"country": "DE"}).text)
 
     assert len(list(feed.iter(f"{ATOM}entry"))) == 1
+
+
+def test_a_feed_has_the_address_that_clients_know(settings: Settings) -> None:
+    known = settings.model_copy(update={"public_url": "https://tracker.example/of"})
+    elsewhere = on_empty_record(known)
+    answer = client(elsewhere).get("/v1/changes.atom?country=PL&country=DE", headers={"Host": "inside"})
+    elsewhere.state.database.close()
+
+    links = [link.get("href") for link in ET.fromstring(answer.text).findall(f"{ATOM}link")]
+    assert "https://tracker.example/of/v1/changes.atom?country=PL&country=DE" in links
+    assert "inside" not in answer.text
 
 
 def test_an_empty_feed_is_a_feed(anyone: TestClient) -> None:

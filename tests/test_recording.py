@@ -356,6 +356,28 @@ def test_a_correction_keeps_what_it_leaves_out_and_empties_what_is_null(contribu
     }
 
 
+@pytest.mark.parametrize(
+    ("corrected", "quantity"),
+    [
+        ({"max": 12}, {"min": 5, "max": 12, "unit": "soldiers", "verbatim": "five to nine"}),
+        ({"unit": None, "min": 0}, {"min": 0, "max": 9, "unit": None, "verbatim": "five to nine"}),
+        ({}, {"min": 5, "max": 9, "unit": "soldiers", "verbatim": "five to nine"}),
+        (None, None),
+        ({"min": None, "max": None, "unit": None, "verbatim": None}, None),
+    ],
+)
+def test_a_correction_keeps_the_parts_of_a_quantity_that_it_leaves_out(
+    contributor: TestClient, corrected: dict[str, Any] | None, quantity: dict[str, Any] | None
+) -> None:
+    said = {"min": 5, "max": 9, "unit": "soldiers", "verbatim": "five to nine"}
+    first = make.state(contributor, quantity=said)
+    second = make.correct(contributor, first, quantity=corrected)
+    reversed_ = correcting(contributor, second, quantity={"min": 5, "max": 4})
+
+    assert statement(contributor, second)["quantity"] == quantity
+    assert faults(reversed_) == [("/statement/quantity/max", "reversed_range")]
+
+
 def test_a_correction_takes_the_place_of_what_it_corrects(contributor: TestClient) -> None:
     first = make.state(contributor, firmness="considering")
     make.state(contributor, firmness="committed")

@@ -175,7 +175,7 @@ def test_a_trusted_proxy_says_where_a_request_came_from(address: str) -> None:
 @pytest.mark.parametrize(("trusted", "believed"), [("", None), ("10.0.0.0/8", "10.0.0.0/8")])
 def test_no_proxy_is_trusted_that_is_not_named(trusted: str, believed: str | None) -> None:
     with mock.patch("uvicorn.Config") as config:
-        server.configure(Settings(trusted_proxies=trusted, _env_file=None), "127.0.0.1", 8000, 1)
+        server.configure(Settings(trusted_proxies=trusted, _env_file=None), 1)
     options = config.call_args.kwargs
 
     assert (options["proxy_headers"], options.get("forwarded_allow_ips")) == (bool(trusted), believed)

@@ -2,6 +2,7 @@
 
 from contextlib import ExitStack
 
+import psycopg
 import pytest
 import sqlalchemy as sa
 from fastapi.testclient import TestClient
@@ -9,10 +10,12 @@ from sqlmodel import Session, select
 
 from app.db import Database
 from app.lines import Line
+from app.metrics import REGISTRY
 from app.sessions import KEPT_READERS, Readers
 from tests.make import state
 
 EVERYTHING = sa.text("SELECT count(*) FROM change")
+VERSION = sa.text("SELECT version_num FROM alembic_version")
 NOT_SQL = sa.text("SELECT nothing FROM nowhere")
 
 
@@ -169,3 +172,85 @@ def test_a_reading_changes_nothing(database: Database) -> None:
     for _ in range(2):  # in a new session, and in one that was kept
         with pytest.raises(sa.exc.DBAPIError, match="read-only"), database.reading() as session:
             session.execute(sa.text("DELETE FROM country"))
+
+
+@pytest.mark.parametrize("backend", ["sqlite"])
+def test_what_a_reading_changes_is_gone_after_it(database: Database) -> None:
+    for _ in range(2):
+        with database.reading() as session:
+            session.execute(sa.text("UPDATE alembic_version SET version_num = 'none'"))
+            assert session.execute(VERSION).scalar_one() == "none"
+
+    with database.reading() as session:
+        assert session.execute(VERSION).scalar_one() != "none"
+
+
+@pytest.mark.parametrize("backend", ["postgresql"])
+def test_the_others_are_not_tried_where_one_was_ended(database: Database) -> None:
+    """Where the way to the server swallows what is sent, each takes fifteen seconds to find out."""
+    with ExitStack() as readings:
+        kept = [readings.enter_context(database.reading(is_light=True)) for _ in range(KEPT_READERS)]
+        drivers = [session.info["driver"] for session in kept]
+    end(database, kept[0])
+    before = in_use(database)
+
+    with database.reading() as session:
+        assert session.info["driver"] not in drivers
+
+    assert in_use(database) == before - KEPT_READERS + 1
+    assert [driver.closed for driver in drivers] == [True] * KEPT_READERS
+
+
+@pytest.mark.parametrize("backend", ["postgresql"])
+def test_a_question_whose_answer_has_another_type_now_fails_once(database: Database) -> None:
+    """It was prepared for the type that it had; to prepare it anew is all that helps."""
+    ask = sa.text("SELECT given FROM passing")
+    with database.engine.begin() as connection:
+        connection.execute(sa.text("CREATE TABLE passing (given varchar(3))"))
+    try:
+        for _ in range(10):  # from the sixth time on, the driver has it prepared
+            with database.reading() as session:
+                session.execute(ask)
+        with database.engine.begin() as connection:
+            connection.execute(sa.text("ALTER TABLE passing ALTER COLUMN given TYPE text"))
+        with pytest.raises(sa.exc.DBAPIError, match="result type"), database.reading() as session:
+            session.execute(ask)
+        for _ in range(10):
+            with database.reading() as session:
+                session.execute(ask)
+    finally:
+        with database.engine.begin() as connection:
+            connection.execute(sa.text("DROP TABLE passing"))
+
+
+def refused(*_: object, **__: object) -> None:
+    raise psycopg.OperationalError
+
+
+@pytest.mark.parametrize("backend", ["postgresql"])
+def test_connections_are_counted_whatever_ends_them(
+    database: Database, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def counted() -> float | None:
+        return REGISTRY.get_sample_value("tracker_database_connections")
+
+    with database.reading() as session:
+        session.execute(EVERYTHING)
+    before = counted()
+
+    for _ in range(3):
+        end(database, session)
+        with database.reading() as session:
+            session.execute(EVERYTHING)
+    assert counted() == before
+
+    database.close()  # and with it every connection of its pool
+    with database.engine.connect() as connection:
+        ended = connection.connection.dbapi_connection
+    assert ended is not None
+    ended.close()
+    monkeypatch.setattr(database.engine.dialect, "connect", refused)
+    for _ in range(3):
+        with pytest.raises(sa.exc.OperationalError), database.engine.connect():
+            pass
+    assert counted() == before

@@ -16,7 +16,7 @@ from app.deps import base_url, reading
 from app.fields import DIGITS, MAX_SEQ
 from app.following import Watch, stream
 from app.freshness import SEEN
-from app.paging import KnownQuery, NoQuery
+from app.paging import KnownQuery, NoQuery, link
 from app.read_route import ReadRoute
 from app.routes.answers import READ, problems
 from app.routes.filters import LedgerQuery
@@ -54,7 +54,7 @@ def get_feed(request: Request, query: Annotated[FeedQuery, Query()]) -> Response
         feed = feedgenerator.Atom1Feed(
             title="Coalition commitment tracker: latest changes",
             link=f"{base}/",
-            feed_url=str(request.url),
+            feed_url=link(base, request.url.path, request.query_params.multi_items()).removesuffix("?"),
             description="What countries say they will, might or will not give.",
             language="en",
             feed_copyright="Data: CC BY 4.0",
@@ -94,7 +94,14 @@ def follow_changes(
     request: Request,
     query: Annotated[StreamQuery, Query()],
     last_event_id: Annotated[
-        str | None, Header(description="Seq of the last entry received: go on after it.")
+        int | None,
+        Header(
+            alias="Last-Event-ID",
+            ge=0,
+            le=MAX_SEQ,
+            description="Seq of the last entry received: go on after it.",
+        ),
+        DIGITS,
     ] = None,
 ) -> Response:
     """The ledger live, as server-sent events: one `change` each, its id the seq."""
@@ -103,9 +110,8 @@ def follow_changes(
     with database.reading(is_light=True) as session:
         wanted = query.ledger_filter(session)
         newest = head_of(session).seq
-    after = newest if query.after is None else query.after
-    if last_event_id is not None and last_event_id.isascii() and last_event_id.isdigit():
-        after = min(int(last_event_id[:19]), MAX_SEQ)
+    asked = query.after if last_event_id is None else last_event_id
+    after = newest if asked is None else asked
 
     def read(seen: int, until: int) -> tuple[list[tuple[int, str]], int]:
         return _read(database, seen, until, wanted)

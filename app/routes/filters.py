@@ -12,7 +12,7 @@ from app.fields import DIGITS, MAX_SEQ, Day, Line
 from app.paging import NoQuery
 from app.vocabulary import Action, Component, ConditionType, Firmness, Group, Kind, Voice
 
-Code = Annotated[Line, Field(max_length=3)]
+Code = Annotated[Line, Field(max_length=100)]
 SourceId = Annotated[int, Field(ge=1, le=MAX_SEQ), DIGITS]
 
 

@@ -87,6 +87,8 @@ def get_timeline(request: Request, query: Annotated[TimelineQuery, Query()]) -> 
     with reading(request, query, has_day=query.to is None) as read:
         wanted = query.position_filter(read.session)
         last = query.to or read.day
+        if query.from_ and query.to and query.from_ > query.to:
+            raise refused("reversed", "The span ends before it begins: exchange the two.", parameter="from")
         stands = stands_of(read.session, read.seq, wanted.lines(), until=last)
         said = (line[0].holds_from for line in stands.values())
         first = query.from_ or min(said, default=date.max)
