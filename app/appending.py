@@ -68,8 +68,10 @@ class Appending:
     def __init__(self, session: Session, head: Head) -> None:
         self.head = head
         """The head that the record has once everything is inserted."""
+        self.touched: set[LineKey] = set()
+        """The lines that the entries enter or leave, as far as what follows was derived."""
         self.moved: set[LineKey] = set()
-        """The lines that answer something else since, as far as that was derived."""
+        """The lines that answer something else since, as far as that."""
         self._session = session
         self._derived = head.seq
         self._rows: dict[type[SQLModel], list[Mapping[str, Any]]] = {table: [] for table in ORDER}
@@ -124,7 +126,9 @@ class Appending:
         """Insert what was added, and what follows from it since the last time."""
         self.insert()
         if self.head.seq > self._derived:
-            self.moved |= record_standings(self._session, self._derived, self.head.seq)
+            touched, moved = record_standings(self._session, self._derived, self.head.seq)
+            self.touched |= touched
+            self.moved |= moved
             self._derived = self.head.seq
 
     def _enter_lines(

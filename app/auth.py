@@ -42,12 +42,7 @@ class ApiKey(SQLModel, table=True):
 _keys = table_of(ApiKey)
 _KEY = Prepared(sa.select(_keys).where(_keys.c.id == sa.bindparam("key_id")))
 _NOTE_USE = Prepared(
-    sa.update(_keys)
-    .where(
-        _keys.c.id == sa.bindparam("key_id"),
-        sa.or_(_keys.c.last_used_at.is_(None), _keys.c.last_used_at < sa.bindparam("long_ago")),
-    )
-    .values(last_used_at=sa.bindparam("now"))
+    sa.update(_keys).where(_keys.c.id == sa.bindparam("key_id")).values(last_used_at=sa.bindparam("now"))
 )
 
 
@@ -102,13 +97,14 @@ def writer_of(session: Session, header: bytes | None) -> Writer:
         raise _unauthenticated("This key has been revoked.")
     if found.expires_on is not None and found.expires_on < utc_now().date():
         raise _unauthenticated("This key has expired.")
-    return Writer(found.id, found.name, found.scope)
+    return Writer(found.id, found.name, found.scope, found.last_used_at)
 
 
 def note_use(session: Session, writer: Writer) -> None:
     """Keep when a key was last used, cheaply: only when the last note is old enough."""
     now = utc_now()
-    _NOTE_USE.change(session, {"key_id": writer.id, "now": now, "long_ago": now - LAST_USE_STEP})
+    if writer.last_used_at is None or now - writer.last_used_at > LAST_USE_STEP:
+        _NOTE_USE.change(session, {"key_id": writer.id, "now": now})
 
 
 def authenticate(request: Request) -> Writer:

@@ -65,6 +65,8 @@ class Writer:
     id: str
     name: str
     scope: Scope
+    last_used_at: datetime | None = None
+    """When the key was last used, as far as that is kept."""
 
 
 class ChangeView(BaseModel):

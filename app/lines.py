@@ -280,8 +280,7 @@ def _heard_between(shape: Shape, *ends: str) -> Prepared:
 
 def said_since(session: Session, key: LineKey, day: date, seqs: tuple[int, int]) -> list[Heard]:
     """Return what counts in a line from `day` on and was live at any seq between two, both included."""
-    asked = _asked(key, day, seqs)
-    return [Heard._make(row) for query in _SAID_SINCE for row in query.rows(session, **asked)]
+    return [Heard._make(row) for row in _SAID_SINCE.rows(session, **_asked(key, day, seqs))]
 
 
 def said_before(session: Session, key: LineKey, voice: Voice, day: date, seq: int, most: int) -> list[Heard]:
@@ -310,10 +309,9 @@ REPORT: Any = sa.literal_column(f"'{Voice.REPORT}'")
 _IS_REPORT: Any = _entry.voice == REPORT
 _IS_ELSE: Any = _entry.voice != REPORT
 _SPEAKS = sa.or_(*(_entry.voice == voice for voice in Voice if voice is not Voice.REPORT))
-_SAID_SINCE = (
-    Prepared(_IN_ONE_LINE.where(_IS_REPORT, _entry.effective_on >= _DAY)),
-    Prepared(_IN_ONE_LINE.where(_IS_ELSE, _SPEAKS, _entry.effective_on >= _DAY)),
-)
+_SINCE = _IN_ONE_LINE.where(_entry.effective_on >= _DAY)
+# One for each index.
+_SAID_SINCE = Prepared(sa.union_all(_SINCE.where(_IS_REPORT), _SINCE.where(_IS_ELSE, _SPEAKS)))
 _LAST_BEFORE = (
     _IN_ONE_LINE.where(_entry.effective_on < _DAY)
     .order_by(_entry.effective_on.desc(), _entry.is_withdrawal.desc(), _entry.chain.desc())
@@ -346,19 +344,6 @@ def tracked_countries(session: Session, seq: int) -> set[str]:
         .correlate(_lines)
     )
     return set(session.scalars(sa.select(_line.country_code).where(sa.exists(live)).distinct()))
-
-
-def touched_lines(session: Session, entry: int) -> set[LineKey]:
-    """Return the lines that an entry enters or leaves."""
-    return {
-        (country, component) for moving in _MOVING for country, component in moving.rows(session, entry=entry)
-    }
-
-
-_MOVING = tuple(
-    Prepared(sa.select(*_LINE[:2]).select_from(_JOINED).where(moment == sa.bindparam("entry")))
-    for moment in (_entry.seq, _entry.left_seq)
-)
 
 
 def following_lines(session: Session, chains: Collection[int], seq: int) -> set[LineKey]:

@@ -50,7 +50,7 @@ class _Compiled:
         return cells
 
 
-Query = sa.Select[Any] | sa.Update | sa.Delete
+Query = sa.SelectBase | sa.Update | sa.Delete
 
 
 class Prepared:
@@ -151,7 +151,7 @@ def _insertion(table: Any, dialect: Dialect) -> tuple[str, dict[str, Callable[[A
 
 def _compiled(query: Query, dialect: Dialect) -> _Compiled:
     compiled: Any = query.compile(dialect=dialect)
-    columns = list(query.selected_columns) if isinstance(query, sa.Select) else []
+    columns = list(query.selected_columns) if isinstance(query, sa.SelectBase) else []
     binds = {name: bind.type.dialect_impl(dialect) for bind, name in compiled.bind_names.items()}
     into = {name: kind.bind_processor(dialect) for name, kind in binds.items()}
     out_of = (

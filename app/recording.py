@@ -20,7 +20,7 @@ from app.errors import Forbidden, NotLive, invalid, refused
 from app.fields import Text
 from app.intake import Intake, intake
 from app.items import listed
-from app.lines import Lines, touched_lines
+from app.lines import Lines
 from app.positions import PositionView
 from app.sources import NewSource, Source, SourceBrief, find_source
 from app.standings import stands_on
@@ -236,11 +236,11 @@ def _answer(entering: Appending, session: Session, viewer: Viewer, action: Actio
     entering.derive()
     seq, recorded_at = entering.head.seq, entering.head.recorded_at
     assert recorded_at is not None
-    today, touched = recorded_at.date(), touched_lines(session, seq)
-    lines = Lines(keys=touched | entering.moved)
+    today, lines = recorded_at.date(), Lines(keys=entering.touched | entering.moved)
     before, after = (stands_on(session, known, today, lines) for known in (seq - 1, seq))
     viewer.load_shown([*before.values(), *after.values()])
-    positions = (viewer.position(key, today, stand) for key, stand in after.items() if key in touched)
+    touched = ((key, stand) for key, stand in after.items() if key in entering.touched)
+    positions = (viewer.position(key, today, stand) for key, stand in touched)
     return Recorded(
         change=get_change(session, seq, seq),
         positions=[item.view for item in positions if item is not None],

@@ -358,6 +358,8 @@ class Touched(NamedTuple):
 
     lines: dict[LineKey, date]
     """The lines that they enter or leave, each with the first day on which they do."""
+    ids: dict[LineKey, int]
+    """The ids of those."""
     chains: set[int]
     """The older chains that go on there."""
     reports: dict[int, Counter[date]]
@@ -366,11 +368,12 @@ class Touched(NamedTuple):
 
 def touched(session: Session, after: int, until: int) -> Touched:
     """Return what the entries above `after` and up to `until` touch."""
-    found = Touched({}, set(), {})
+    found = Touched({}, {}, set(), {})
     for moving, more in ((_ENTERED, 1), (_LEFT, -1)):
         for country, component, line_id, voice, chain, day in moving.rows(session, after=after, until=until):
             key = (country, component)
             found.lines[key] = min(day, found.lines.get(key, day))
+            found.ids[key] = line_id
             if chain <= after:
                 found.chains.add(chain)
             if voice == Voice.REPORT:
@@ -435,16 +438,17 @@ def derived(found: Replay, ids: Mapping[LineKey, int]) -> Derived:
     return Derived(closed, opened, moved)
 
 
-def record_standings(session: Session, after: int, until: int) -> set[LineKey]:
+def record_standings(session: Session, after: int, until: int) -> tuple[set[LineKey], set[LineKey]]:
     """Record what follows from the entries above `after` and up to `until`, under the write lock.
 
-    Return the lines that answer something else on any day. Lines of one country are heard at a
-    time: those of all may be too many to be in memory.
+    Return the lines that they enter or leave, and those that answer something else on any day. Lines
+    of one country are heard at a time: those of all may be too many to be in memory.
     """
-    lines, chains, reports = touched(session, after, until)
+    lines, ids, chains, reports = touched(session, after, until)
     count_more(session, reports)
     following = following_lines(session, chains, until) if chains else set()
-    ids = ids_of(session, {country for country, _ in lines.keys() | following})
+    if following:
+        ids |= ids_of(session, {country for country, _ in following})
     moved: set[LineKey] = set()
     for _, of_country in groupby(sorted(lines.keys() | following), key=itemgetter(0)):
         keys, heard = list(of_country), None
@@ -455,7 +459,7 @@ def record_standings(session: Session, after: int, until: int) -> set[LineKey]:
         rows = derived(Replay(heard, relations_of(session, heard, until), after), ids)
         insert(session, rows)
         moved |= rows.moved
-    return moved
+    return {*lines}, moved
 
 
 def ids_of(session: Session, countries: Collection[str]) -> dict[LineKey, int]:
