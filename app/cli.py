@@ -71,7 +71,7 @@ def serve(
     for setting in database.risks():
         say.print(f"Warning: {setting} is off: PostgreSQL may lose acknowledged entries in a power cut.")
     database.close()
-    address = f"http://{host}:{port}"
+    address = f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"
     say.print(f"Dashboard  {address}/\nAPI docs   {address}/docs\nPositions  {address}/v1/positions")
     say.print("Stop with Ctrl-C.")
     server.run(settings, bound, workers)
