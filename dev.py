@@ -40,7 +40,7 @@ python3 dev.py WORD ...    (Python 3.11 or newer and pip; nothing else, and no c
   check                                     format, lint, types and tests, as before a commit
   lock [--check | uv arguments]             remake both locks after a change of pyproject.toml;
                                             --check only compares; --upgrade takes newer releases
-  bench [--help | options]                  measure the server beside a bare one and Datasette
+  bench [--help | options]                  measure the server beside a bare one and others
   audit [uv arguments]                      ask osv.dev for known vulnerabilities of what is locked;
                                             ends with 1 where there are some, 75 where nobody answers
 

@@ -3,7 +3,7 @@ from typing import Any
 
 import pytest
 
-from tests.bench import datasette
+from tests.bench import datasette, drf
 from tests.bench.history import ENDED
 from tests.bench.load import packed, request, unpacked
 from tests.bench.questions import (
@@ -69,6 +69,13 @@ def test_datasette_is_asked_what_it_can_answer() -> None:
         "/record/difference.json?first=2026-10-23&last=2026-10-30&_shape=array"
     )
     assert datasette.path(NOT_MODIFIED, given) is None
+
+
+def test_a_service_of_django_is_asked_what_it_can_answer() -> None:
+    given = DIFF.parameters(WORLDS[0], 0)
+
+    assert drf.path(DIFF, given) == "/difference?first=2026-10-23&last=2026-10-30"
+    assert drf.path(NOT_MODIFIED, given) is None
 
 
 def test_a_ratio_is_taken_round_by_round() -> None:

@@ -19,13 +19,13 @@ from app.settings import address
 from tests.bench.bulk import measure_bulk
 from tests.bench.growth import measure_growth
 from tests.bench.questions import LEAST, WAYS
-from tests.bench.reads import measure_reads
+from tests.bench.reads import OTHERS, measure_reads
 from tests.bench.records import Records, postgresql
 from tests.bench.starting import measure_starts
 from tests.bench.writes import measure_writes
 
 PARTS = ("reads", "growth", "writes", "bulk", "start")
-TAKEN = ("bare", "hot", "cold", "datasette")
+TAKEN = ("bare", "hot", "cold", *OTHERS)
 """Names of servers that the bench starts itself."""
 
 
@@ -60,7 +60,13 @@ def parser() -> argparse.ArgumentParser:
     add("--database", type=_server, metavar="URL", help="a PostgreSQL database, to make others beside it")
     add("--postgresql", action="store_true", help="on a PostgreSQL server that the bench starts for itself")
     add("--against", type=_named, action="append", default=[], metavar="NAME=URL", help="another server")
-    add("--without-datasette", action="store_true", help="do not install and measure Datasette")
+    add(
+        "--without",
+        action="append",
+        choices=OTHERS,
+        default=[],
+        help="do not install and measure it; repeatable",
+    )
     return made
 
 
@@ -91,7 +97,7 @@ def main() -> None:
                 rounds=rounds,
                 seconds=seconds,
                 ways=chosen.ways,
-                with_datasette=not chosen.without_datasette,
+                without=chosen.without,
                 against=chosen.against,
             )
         if "growth" in parts:

@@ -1,15 +1,15 @@
-"""Reading: our server hot and cold beside a bare one, Datasette, and any other, in the same rounds."""
+"""Reading: our server hot and cold beside a bare one and others, in the same rounds."""
 
 import json
 import tempfile
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, field
 from pathlib import Path
 
 import httpx
 
-from tests.bench import datasette
+from tests.bench import datasette, drf, rows
 from tests.bench.load import measure, request
 from tests.bench.questions import (
     READ,
@@ -30,6 +30,9 @@ MANY, FEW = 16, 2
 
 IDENTITY = {"Accept-Encoding": "identity"}
 KEEPS_NOTHING = {"TRACKER_CACHE_BYTES": "0"}
+
+OTHERS = {"datasette": datasette, "drf": drf}
+"""Servers of other kinds, which answer with rows; each has paths of its own."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,8 +71,9 @@ class State:
 
 def paths(server: Server, question: Question, ways: Sequence[Parameters]) -> list[str]:
     """Return where a server is asked a question; nothing where it cannot be asked it."""
-    if server.name == "datasette":
-        asked = (datasette.path(question, each) for each in ways)
+    other = OTHERS.get(server.name)
+    if other is not None:
+        asked = (other.path(question, each) for each in ways)
         return [each for each in asked if each is not None]
     return [question.path(each) for each in ways]
 
@@ -103,7 +107,7 @@ def check(server: Server, asked: Sequence[Asked], count: int) -> None:
     with httpx.Client(base_url=server.address, headers=IDENTITY, timeout=300) as client:
         for each in asked:
             if each.question.is_conditional:
-                if server.name != "datasette":
+                if server.name not in OTHERS:
                     _check_not_modified(client, server, each, count)
                 continue
             where = paths(server, each.question, each.ways[:count])
@@ -112,8 +116,8 @@ def check(server: Server, asked: Sequence[Asked], count: int) -> None:
                 if answer.status_code != 200:
                     raise SystemExit(f"bench: {server.name} answers {answer.status_code} to {path}")
                 theirs = (
-                    datasette.items(each.question, answer.json())
-                    if server.name == "datasette"
+                    rows.items(each.question, answer.json())
+                    if server.name in OTHERS
                     else answered(each.question, answer.content)
                 )
                 check_same(each.question, path, ours, server.name, theirs)
@@ -134,7 +138,7 @@ def measure_reads(
     rounds: int,
     seconds: int,
     ways: int = WAYS,
-    with_datasette: bool = True,
+    without: Collection[str] = (),
     against: Sequence[tuple[str, str]] = (),
 ) -> None:
     """Measure and print how fast our server reads, hot and cold, beside others."""
@@ -156,9 +160,10 @@ def measure_reads(
         asked = prepared(cold, world(url, size), answers, ways)
         bare = stack.enter_context(started("bare", BARE, scratch, variables={"BENCH_ANSWERS": str(answers)}))
         others = [bare]
-        program = datasette.installed(records.folder) if with_datasette and records.is_embedded else None
-        if program is not None:
-            others.append(stack.enter_context(datasette.datasette(program, url, scratch)))
+        # What they ask is in the words of SQLite.
+        chosen = [each for name, each in OTHERS.items() if records.is_embedded and name not in without]
+        found = (stack.enter_context(each.serving(records.folder, url, scratch)) for each in chosen)
+        others += [server for server in found if server is not None]
         others += [Server(name, address.rstrip("/")) for name, address in against]
         for server in others:
             say(f"comparing the answers of {server.name}")
