@@ -28,7 +28,7 @@ from app.items import Item as ItemOf
 from app.lines import tracked_countries
 from app.paging import FormatQuery, Key, KnownQuery, Meta, NoQuery, Page, PageQuery, cut, link, read_cursor
 from app.recording import Recorded, as_dry_run
-from app.retries import KeptAnswer, find_answer, idempotency_key, keep_answer
+from app.retries import find_answer, idempotency_key, keep_answer
 from app.settings import Settings
 from app.sources import newest_source_id
 
@@ -400,18 +400,16 @@ def write(request: Request, query: WriteQuery, work: Callable[[Write], Answer]) 
         answer = work(doing)
         note_use(session, writer)
         if key is not None:
-            keep_answer(
-                session,
-                KeptAnswer(
-                    api_key_id=writer.id,
-                    idempotency_key=key,
-                    request_digest=digest,
-                    status=answer.status,
-                    location=answer.location,
-                    body=answer.text,
-                    kept_at=utc_now(),
-                ),
-            )
+            kept_answer = {
+                "api_key_id": writer.id,
+                "idempotency_key": key,
+                "request_digest": digest,
+                "status": answer.status,
+                "location": answer.location,
+                "body": answer.text,
+                "kept_at": utc_now(),
+            }
+            keep_answer(session, kept_answer)
     return answer.response()
 
 

@@ -2,6 +2,7 @@
 
 import hashlib
 import re
+from collections.abc import Mapping
 from datetime import datetime, timedelta
 from typing import Any
 
@@ -80,7 +81,7 @@ def find_answer(session: Session, api_key_id: str, key: str, digest: str) -> Any
     return kept
 
 
-def keep_answer(session: Session, answer: KeptAnswer) -> None:
-    """Keep an answer, and let go of those that are old enough."""
+def keep_answer(session: Session, answer: Mapping[str, Any]) -> None:
+    """Keep an answer, by the columns of `KeptAnswer`, and let go of those that are old enough."""
     _LET_GO.change(session, {"since": utc_now() - KEPT_FOR})
-    insert_rows(session, _kept, [answer.model_dump()])
+    insert_rows(session, _kept, [answer])
