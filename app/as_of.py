@@ -1,6 +1,6 @@
 """The coalition as it stood on a day, as known at a moment of our knowledge."""
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import date, timedelta
 from enum import StrEnum
@@ -12,13 +12,14 @@ from sqlmodel import Session
 
 from app.changes import Head, pieces_by_seq
 from app.countries import CountryFacts, every_country
+from app.filters import PositionFilter
 from app.items import Item
 from app.lines import LineKey, Lines, by_place, possible_entries, relations_of
 from app.positions import PositionView
-from app.spelling import FLAGS, POSITION, joined_on, shown_on, stands_shown_on
+from app.spelling import FLAGS, POSITION, count_on, joined_on, page_on, shown_on, stands_shown_on
 from app.standings import Stand, stands_on
 from app.statements import Pieces, StatementView
-from app.vocabulary import FORCE, Component, ConditionType, Firmness, Kind, Voice, ladder
+from app.vocabulary import FORCE, Component, Firmness, Voice
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,73 +28,6 @@ class Moment:
 
     as_of: date
     head: Head
-
-
-@dataclass(frozen=True, slots=True)
-class PositionFilter:
-    """Which positions are wanted; values of one field widen, fields narrow each other.
-
-    An empty field narrows nothing. `min_firmness` asks for its own rung and those above it on its
-    own ladder, so an offer never passes for a refusal.
-    """
-
-    countries: frozenset[str] | None = None
-    components: tuple[Component, ...] = ()
-    kinds: tuple[Kind, ...] = ()
-    firmness: tuple[Firmness, ...] = ()
-    min_firmness: Firmness | None = None
-    conditions: tuple[ConditionType, ...] = ()
-    conditional: bool | None = None
-    contested: bool | None = None
-    stale: bool | None = None
-    voices: tuple[Voice, ...] = ()
-    sources: tuple[int, ...] = ()
-    changed_since: date | None = None
-    """Only runs that began on this day or later."""
-    text: str | None = None
-    """Found in summary, quote or speaker, in any case."""
-
-    @property
-    def takes_all_of_lines(self) -> bool:
-        """Whether every position of the lines that can hold anything wanted is wanted."""
-        return self == PositionFilter(self.countries, self.components)
-
-    def wants_line(self, key: LineKey) -> bool:
-        """Tell whether a line can hold anything that is wanted."""
-        country, component = key
-        in_country = self.countries is None or country in self.countries
-        return in_country and (not self.components or component in self.components)
-
-    def lines(self) -> Lines:
-        """Return the lines that can hold anything that is wanted."""
-        return Lines(self.countries, self.components)
-
-    def passes(self, view: PositionView) -> bool:
-        """Tell whether a position of a wanted line is wanted."""
-        return (
-            (not self.kinds or view.kind in self.kinds)
-            and (not self.firmness or view.firmness in self.firmness)
-            and (self.min_firmness is None or view.firmness in rungs_from(self.min_firmness))
-            and (not self.voices or view.voice in self.voices)
-            and (not self.conditions or any(each.type in self.conditions for each in view.conditions))
-            and self.conditional in (None, view.conditional)
-            and self.contested in (None, view.contested)
-            and self.stale in (None, view.stale)
-            and (not self.sources or view.source.id in self.sources)
-            and (self.changed_since is None or (view.since or view.effective_on) >= self.changed_since)
-            and (self.text is None or self._is_said(view, self.text.casefold()))
-        )
-
-    @staticmethod
-    def _is_said(view: PositionView, text: str) -> bool:
-        said = (view.summary, view.quote, view.speaker)
-        return any(text in each.casefold() for each in said if each is not None)
-
-
-def rungs_from(least: Firmness) -> tuple[Firmness, ...]:
-    """Return `least` and the rungs above it on its own ladder; `withdrawn` stands alone."""
-    rungs = ladder(least)
-    return rungs[rungs.index(least) :] if rungs else (least,)
 
 
 class Sort(StrEnum):
@@ -138,12 +72,19 @@ class Viewer:
         """Read all that is shown of what lines answer."""
         self.load(seq for stand in stands for seq in stand.shown_seqs)
 
-    def shown_on(
-        self, seq: int, day: date, lines: Lines, until: date | None = None
-    ) -> dict[LineKey, Item[PositionView]]:
+    def shown_on(self, seq: int, day: date, lines: Lines) -> dict[LineKey, Item[PositionView]]:
         """Return what each of `lines` holds, as `spelling.shown_on` does."""
-        shown = shown_on(self.session, seq, day, until or day, self.stale_after, lines)
+        shown = shown_on(self.session, seq, day, day, self.stale_after, lines)
         return {key: Item(PositionView, json) for key, json in shown.items()}
+
+    def held(self, moment: Moment, wanted: PositionFilter) -> dict[LineKey, Item[PositionView]]:
+        """Return the wanted positions in force, by the line that holds each, in the order of these."""
+        shown = shown_on(self.session, *self.asked(moment), wanted.lines(), wanted)
+        return {key: Item(PositionView, json) for key, json in shown.items()}
+
+    def asked(self, moment: Moment) -> tuple[int, date, date, timedelta]:
+        """Return what `spelling` is asked with for a moment."""
+        return moment.head.seq, moment.as_of, clamped(moment.as_of, moment.head), self.stale_after
 
     def stands_shown_on(
         self, seq: int, day: date, lines: Lines
@@ -216,29 +157,41 @@ def positions_as_of(
 
     With `possible`, a line's certain position is followed by what may hold already.
     """
-    lines, head = wanted.lines(), moment.head
-    until = clamped(moment.as_of, head)
-    found = list(viewer.shown_on(head.seq, moment.as_of, lines, until).items())
+    found = list(viewer.held(moment, wanted).items())
     if possible:
-        stands = stands_on(viewer.session, head.seq, until, lines)
-        may_hold = possible_in(viewer.session, moment, lines, stands)
-        viewer.load(seq for seqs in may_hold.values() for seq in seqs)
-        for key, seqs in may_hold.items():
-            reports = stands[key].reports if key in stands else 0
-            found += ((key, viewer.possible(key, seq, reports)) for seq in seqs)
+        found += _possible(viewer, moment, wanted)
         found.sort(key=itemgetter(0))
-    items = [item for _, item in found]
-    return items if wanted.takes_all_of_lines else [item for item in items if wanted.passes(item.view)]
+    return [item for _, item in found]
 
 
-def positions_joined(viewer: Viewer, moment: Moment, wanted: PositionFilter) -> tuple[int, bytes]:
-    """Return how many positions are wanted, and what `positions_as_of` returns as JSON, joined by commas.
+def _possible(
+    viewer: Viewer, moment: Moment, wanted: PositionFilter
+) -> Iterator[tuple[LineKey, Item[PositionView]]]:
+    """Yield what may hold already and is wanted, with the line that it stands in, in the order of these."""
+    lines, until = wanted.lines(), clamped(moment.as_of, moment.head)
+    stands = stands_on(viewer.session, moment.head.seq, until, lines)
+    may_hold = possible_in(viewer.session, moment, lines, stands)
+    viewer.load(seq for seqs in may_hold.values() for seq in seqs)
+    for key, seqs in may_hold.items():
+        reports = stands[key].reports if key in stands else 0
+        for seq in seqs:
+            item = viewer.possible(key, seq, reports)
+            if wanted.takes_all_of_lines or wanted.passes(item.view):
+                yield key, item
 
-    They have to be all of their lines (`takes_all_of_lines`).
-    """
-    until = clamped(moment.as_of, moment.head)
-    seq, lines = moment.head.seq, wanted.lines()
-    return joined_on(viewer.session, seq, moment.as_of, until, viewer.stale_after, lines)
+
+def positions_joined(viewer: Viewer, moment: Moment, wanted: PositionFilter, most: int) -> tuple[int, bytes]:
+    """Return the first `most` of what `positions_as_of` returns, as JSON, joined, and how many those are."""
+    return joined_on(viewer.session, *viewer.asked(moment), wanted, most=most)
+
+
+def page_as_of(
+    viewer: Viewer, moment: Moment, wanted: PositionFilter, start: LineKey, most: int
+) -> tuple[int, list[Item[PositionView]]]:
+    """Return how many positions `positions_as_of` returns, and at most `most` of them, from a line on."""
+    asked = viewer.asked(moment)
+    page = page_on(viewer.session, *asked, wanted, start=start, most=most)
+    return count_on(viewer.session, *asked, wanted), [Item(PositionView, json) for json in page]
 
 
 def possible_in(

@@ -13,11 +13,12 @@ from pydantic import BaseModel, Field, ValidationError
 from sqlmodel import Session
 
 from app.appending import next_instant
-from app.as_of import PositionFilter, Viewer
+from app.as_of import Viewer
 from app.changes import Head, Writer
 from app.db import tell_how_much
 from app.diff import DiffEntry, Mode, diff_knowledge
 from app.errors import Duplicate, Fault, Invalid, faults_of, invalid, refused
+from app.filters import PositionFilter
 from app.intake import intake
 from app.items import listed
 from app.recording import add_statement, not_kept

@@ -19,6 +19,7 @@ from app.db import TextEnum, UTCDateTime, among, among_named, table_of, utc_now,
 from app.digests import NO_DIGEST
 from app.errors import NotFound, refused
 from app.fields import MAX_SEQ, Instant
+from app.filters import StatementFilter
 from app.items import Item
 from app.lines import Line, LineEntry
 from app.prepared import Prepared
@@ -33,7 +34,7 @@ from app.statements import (
     StatementRelation,
     StatementView,
 )
-from app.vocabulary import Action, Component, ConditionType, Firmness, Kind, Reliability, Scope, Voice
+from app.vocabulary import Action, Firmness, Kind, Reliability, Scope
 
 
 class Change(SQLModel, table=True):
@@ -217,48 +218,16 @@ def pieces_by_seq(session: Session, seqs: Collection[int]) -> dict[int, tuple[st
 
 
 @dataclass(frozen=True, slots=True)
-class LedgerFilter:
-    """Which entries are wanted; values of one field widen, fields narrow each other.
+class LedgerFilter(StatementFilter):
+    """Which entries are wanted: by their statement, or by the statement that they replace."""
 
-    An entry matches by its statement, or by the statement that it replaces.
-    """
-
-    countries: Collection[str] | None = None
-    components: tuple[Component, ...] = ()
-    kinds: tuple[Kind, ...] = ()
-    firmness: tuple[Firmness, ...] = ()
-    rungs: tuple[Firmness, ...] = ()
-    conditions: tuple[ConditionType, ...] = ()
-    conditional: bool | None = None
-    text: str | None = None
-    voices: tuple[Voice, ...] = ()
-    sources: tuple[int, ...] = ()
     actions: tuple[Action, ...] = ()
 
     def condition(self) -> sa.ColumnElement[bool]:
         """Return the filter as a condition on `Change`."""
-        conditions: list[sa.ColumnElement[bool]] = []
+        conditions = self.said()
         if self.countries is not None:
-            conditions.append(col(Statement.country_code).in_(self.countries))
-        for column, values in (
-            (col(Statement.kind), self.kinds),
-            (col(Statement.firmness), self.firmness),
-            (col(Statement.firmness), self.rungs),
-            (col(Statement.voice), self.voices),
-            (col(Statement.source_id), self.sources),
-        ):
-            if values:
-                conditions.append(column.in_(values))
-        if self.conditions:
-            # Stored as canonical JSON, in which a quotation mark inside a text is escaped.
-            stored = sa.type_coerce(col(Statement.conditions), sa.Text)
-            marks = (stored.contains(f'"type":"{each}"') for each in self.conditions)
-            conditions.append(sa.or_(*marks))
-        if self.conditional is not None:
-            has_none = sa.type_coerce(col(Statement.conditions), sa.Text) == "[]"
-            conditions.append(~has_none if self.conditional else has_none)
-        if self.text is not None:
-            conditions.append(col(Statement.search_text).contains(self.text.casefold(), autoescape=True))
+            conditions.append(col(Statement.country_code).in_(sorted(self.countries)))
         if self.components:
             in_lines = (
                 sa.select(col(LineEntry.seq))

@@ -15,8 +15,9 @@ from pydantic import Field as Described
 from pydantic_core import from_json, to_json
 from sqlmodel import Session
 
-from app.as_of import PositionFilter, Viewer
+from app.as_of import Viewer
 from app.changes import actions_between
+from app.filters import PositionFilter
 from app.items import Item
 from app.lines import Heard, LineKey, Lines, by_place, entries
 from app.positions import COMPARED, PositionView, compared

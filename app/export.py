@@ -18,11 +18,12 @@ from urllib.parse import urlencode
 from pydantic import BaseModel
 from pydantic_core import from_json
 
-from app.as_of import CountryView, PositionFilter, Viewer
+from app.as_of import CountryView, Viewer
 from app.changes import ChangeView, Head, SourceView
 from app.countries import CountryFacts
 from app.dates import parse_edtf
 from app.diff import DiffEntry
+from app.filters import PositionFilter
 from app.items import Item
 from app.lines import LineKey
 from app.positions import PositionView

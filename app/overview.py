@@ -6,8 +6,9 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import date
 
-from app.as_of import Moment, PositionFilter, Viewer, clamped, positions_as_of
+from app.as_of import Moment, Viewer, clamped, positions_as_of
 from app.diff import DiffEntry, Story, events
+from app.filters import PositionFilter
 from app.items import listed
 from app.lines import LineKey
 from app.positions import PositionView

@@ -16,11 +16,12 @@ from typing import Any
 from pydantic import BaseModel
 from sqlmodel import Session
 
-from app.as_of import Moment, PositionFilter, Viewer, positions_as_of
+from app.as_of import Moment, Viewer, positions_as_of
 from app.changes import ChangeView, Head, LedgerFilter, SourceView, changes_after, source_views
 from app.countries import every_country
 from app.export import TABLES, HistoryRow, csv_lines, datapackage, history_rows, ndjson_lines
 from app.fields import instant_text
+from app.filters import PositionFilter
 from app.items import Item
 from app.lines import Lines, tracked_countries
 from app.sources import newest_source_id, sources_up_to

@@ -5,7 +5,7 @@ The parts of which the database spells it serve others too.
 
 from collections.abc import Mapping
 from datetime import date, timedelta
-from functools import cache
+from functools import lru_cache
 from typing import Any
 
 import sqlalchemy as sa
@@ -14,9 +14,10 @@ from sqlmodel import Session
 
 from app.countries import Country
 from app.db import table_of
+from app.filters import PositionFilter, asked_on, held_by_lines, is_stale
 from app.lines import EVERY, Line, LineKey, Lines, Shape
 from app.prepared import Prepared
-from app.standings import KEY, Stand, with_last
+from app.standings import KEY, Stand
 from app.statements import STATEMENT, UNCONDITIONAL, Pieces, StatementJSON
 
 POSITION = (
@@ -31,82 +32,149 @@ FLAGS = {False: "false", True: "true"}
 _CERTAIN = POSITION % (*["%s"] * 6, '"%s"', "%s", '"%s"', "%s", "%s", "certain", *["%s"] * 5)
 
 
+EVERY_POSITION = PositionFilter()
+
+
 def shown_on(
-    session: Session, seq: int, day: date, until: date, stale_after: timedelta, lines: Lines = EVERY
+    session: Session,
+    seq: int,
+    day: date,
+    until: date,
+    stale_after: timedelta,
+    lines: Lines = EVERY,
+    wanted: PositionFilter = EVERY_POSITION,
 ) -> dict[LineKey, str]:
     """Return what each of `lines` holds, as JSON, by country and component; nothing for one that holds none.
 
     That is as known at `seq` and as of `day`; nothing is looked for that takes effect after `until`,
-    which is not later. A position last affirmed more than `stale_after` before `day` is stale.
+    which is not later. A position last affirmed more than `stale_after` before `day` is stale. What
+    `wanted` narrows besides the lines is left out.
     """
-    rows = _shown(lines.shape).rows(session, **_asked(seq, day, until, stale_after), **lines.values())
-    return {(country, component): json for country, component, json in sorted(rows) if json is not None}
+    query = _shown(lines.shape, wanted.in_any_line())
+    rows = query.rows(session, **asked_on(seq, day, until, stale_after), **lines.values())
+    return {(country, component): json for country, component, json, _ in sorted(rows) if json is not None}
 
 
 def joined_on(
-    session: Session, seq: int, day: date, until: date, stale_after: timedelta, lines: Lines = EVERY
+    session: Session,
+    seq: int,
+    day: date,
+    until: date,
+    stale_after: timedelta,
+    wanted: PositionFilter,
+    *,
+    most: int,
 ) -> tuple[int, bytes]:
-    """Return how many of `lines` hold anything, and all that `shown_on` returns of them, joined by commas."""
-    asked = _asked(seq, day, until, stale_after)
-    count, joined = _joined(lines.shape).rows(session, **asked, **lines.values())[0]
+    """Return the first `most` of what `shown_on` returns, joined by commas, and how many those are."""
+    asked = asked_on(seq, day, until, stale_after) | wanted.lines().values()
+    query = _joined(wanted.lines().shape, wanted.in_any_line())
+    count, joined = query.rows(session, **asked, most=most)[0]
     return count, joined.encode() if isinstance(joined, str) else joined or b""
+
+
+def page_on(
+    session: Session,
+    seq: int,
+    day: date,
+    until: date,
+    stale_after: timedelta,
+    wanted: PositionFilter,
+    *,
+    start: LineKey,
+    most: int,
+) -> list[str]:
+    """Return at most `most` of what `shown_on` returns, in order, from a line on, it included."""
+    asked = asked_on(seq, day, until, stale_after) | wanted.lines().values()
+    country, component = start
+    query = _going_on(wanted.lines().shape, wanted.in_any_line())
+    rows = query.rows(session, **asked, country=country, component=component, most=most)
+    return [json for _, _, json, _ in rows]
+
+
+def count_on(
+    session: Session, seq: int, day: date, until: date, stale_after: timedelta, wanted: PositionFilter
+) -> int:
+    """Return how many positions `shown_on` returns."""
+    asked = asked_on(seq, day, until, stale_after) | wanted.lines().values()
+    count: int = _count(wanted.lines().shape, wanted.in_any_line()).rows(session, **asked)[0][0]
+    return count
 
 
 def stands_shown_on(
     session: Session, seq: int, day: date, stale_after: timedelta, lines: Lines = EVERY
 ) -> dict[LineKey, tuple[Stand, str | None]]:
     """Return what each of `lines` answers, with what it holds, as JSON, or None; in no particular order."""
-    query = _shown(lines.shape, with_stand=True)
-    rows = query.rows(session, **_asked(seq, day, day, stale_after), **lines.values())
+    query = _shown(lines.shape, EVERY_POSITION, with_stand=True)
+    rows = query.rows(session, **asked_on(seq, day, day, stale_after), **lines.values())
     found = ((row[0], row[1], row[2], Stand._make(row[3:])) for row in rows if row[3] is not None)
     return {(country, component): (stand, json) for country, component, json, stand in found}
 
 
-def _asked(seq: int, day: date, until: date, stale_after: timedelta) -> dict[str, Any]:
-    fresh_from = date.fromordinal(max(day.toordinal() - stale_after.days, date.min.toordinal()))
-    return {"seq": seq, "day": until, "fresh_from": fresh_from}
-
-
 _line, _country, _json = table_of(Line), table_of(Country), table_of(StatementJSON)
-_SEQ = sa.bindparam("seq", type_=sa.BigInteger)
 
 
-@cache
-def _shown(shape: Shape, *, with_stand: bool = False) -> Prepared:
-    return Prepared(lambda dialect: _query(dialect, shape, *(Stand._fields if with_stand else ())))
+# What is asked of positions is part of the query: few filters are asked again and again.
+@lru_cache(500)
+def _shown(shape: Shape, wanted: PositionFilter, *, with_stand: bool = False) -> Prepared:
+    fields = Stand._fields if with_stand else ()
+    return Prepared(lambda dialect: _query(dialect, shape, wanted, *fields))
 
 
-def _query(dialect: str, shape: Shape, *fields: str) -> sa.Select[Any]:
+def _query(dialect: str, shape: Shape, wanted: PositionFilter, *fields: str) -> sa.Select[Any]:
     """Return the query of the lines of a shape, each with its position as JSON, and fields of its stand."""
-    named = sa.join(_line, _country, _country.c.code == _line.c.country_code)
-    source, columns = with_last(dialect, named, _line.c.id, _SEQ)
-    stand = dict(zip(Stand._fields, columns, strict=True))
+    source, stand, condition = held_by_lines(dialect, shape, wanted)
     source = sa.outerjoin(source, _json, _json.c.seq == stand["shown_seq"])
     position = sa.case((stand["shown_seq"].is_not(None), _position(dialect, stand))).label("position")
-    wanted = (stand[name] for name in fields)
-    return sa.select(*KEY, position, *wanted).select_from(source).where(shape.condition())
+    told = (stand[name] for name in fields or ("shown_seq",))
+    return sa.select(*KEY, position, *told).select_from(source).where(condition)
 
 
-@cache
-def _joined(shape: Shape) -> Prepared:
+@lru_cache(500)
+def _joined(shape: Shape, wanted: PositionFilter) -> Prepared:
     def build(dialect: str) -> Any:
-        query = _query(dialect, shape, "shown_seq")
+        shown = _in_order(dialect, _query(dialect, shape, wanted)).subquery("shown")
         if dialect == "postgresql":
-            shown = query.subquery("shown")
             order = (shown.c[name].collate("C") for name in ("country_code", "component"))
             joined: Any = sa.func.string_agg(shown.c.position, aggregate_order_by(literal(","), *order))
         else:
-            shown = query.order_by(*KEY).subquery("shown")
             # As bytes, or the driver would read them as text only for us to make bytes of it again.
             joined = sa.cast(sa.func.group_concat(shown.c.position, literal(",")), sa.LargeBinary)
-        # Not the positions themselves: for their number PostgreSQL would spell them once more.
-        return sa.select(sa.func.count(shown.c.shown_seq), joined)
+        return sa.select(sa.func.count(), joined).select_from(shown)
 
     return Prepared(build)
 
 
+@lru_cache(500)
+def _going_on(shape: Shape, wanted: PositionFilter) -> Prepared:
+    def build(dialect: str) -> Any:
+        start = sa.tuple_(*(sa.bindparam(name, type_=sa.Text) for name in ("country", "component")))
+        query = _query(dialect, shape, wanted).where(sa.tuple_(*_order(dialect)) >= start)
+        return _in_order(dialect, query)
+
+    return Prepared(build)
+
+
+@lru_cache(500)
+def _count(shape: Shape, wanted: PositionFilter) -> Prepared:
+    def build(dialect: str) -> Any:
+        source, stand, condition = held_by_lines(dialect, shape, wanted)
+        return sa.select(sa.func.count(stand["shown_seq"])).select_from(source).where(condition)
+
+    return Prepared(build)
+
+
+def _in_order(dialect: str, query: sa.Select[Any]) -> sa.Select[Any]:
+    """Return the query of the first of those that hold anything, by country and component."""
+    # In a function, or SQLite might begin with the positions, and go through all of them.
+    holds = sa.func.coalesce(query.selected_columns.shown_seq, 0) > 0
+    return query.where(holds).order_by(*_order(dialect)).limit(sa.bindparam("most", type_=sa.Integer))
+
+
+def _order(dialect: str) -> list[Any]:
+    return [each.collate("C") for each in KEY] if dialect == "postgresql" else list(KEY)
+
+
 def _position(dialect: str, stand: Mapping[str, Any]) -> Any:
-    fresh_from = sa.bindparam("fresh_from", type_=sa.Date)
     is_contested = stand["sides"] != sa.literal_column("''")
     begins = sa.func.substr(
         _json.c.content, sa.literal_column("1"), sa.literal_column(str(len(UNCONDITIONAL)))
@@ -124,7 +192,7 @@ def _position(dialect: str, stand: Mapping[str, Any]) -> Any:
         _json.c.dates,
         _day(dialect, stand["last_affirmed_on"]),
         stand["affirmations"],
-        flag(stand["last_affirmed_on"] < fresh_from),
+        flag(is_stale(stand)),
         flag(is_contested),
         sa.case((is_contested, _sides(dialect, stand["sides"])), else_=literal("")),
         stand["reports"],

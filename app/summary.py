@@ -1,19 +1,24 @@
-"""How many countries hold what: on a day, and over time, for charts. Pure: no database, no clock."""
+"""How many countries hold what: on a day, and over time, for charts."""
 
 from bisect import bisect_left
 from calendar import monthrange
 from collections import Counter
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
 from datetime import date, timedelta
 from enum import StrEnum
-from typing import NamedTuple
+from functools import cache, lru_cache
+from typing import Any, NamedTuple
 
+import sqlalchemy as sa
 from pydantic import BaseModel, Field
 
-from app.as_of import PositionFilter, Viewer
-from app.lines import LineKey
-from app.standings import Stand
+from app.as_of import Moment, Viewer
+from app.db import table_of
+from app.filters import PositionFilter, asked_on, held_by_lines, is_stale, said_by
+from app.lines import LineKey, Lines, Shape
+from app.prepared import Prepared
+from app.standings import KEY, Stand
+from app.statements import Statement
 from app.vocabulary import Component, Firmness, Kind
 
 MOST_INTERVALS = 4_000
@@ -53,57 +58,80 @@ class CountOn(Count):
     on: date
 
 
-@dataclass(slots=True)
-class _Tally:
-    """Counts of positions, by what they hold."""
-
-    counts: Counter[tuple[Component, Kind, Firmness, str]]
-
-    def add(self, counted: "_Counted", *, is_stale: bool) -> None:
-        key = counted[:3]
-        self.counts[(*key, "count")] += 1
-        self.counts[(*key, "conditional")] += counted.conditional
-        self.counts[(*key, "contested")] += counted.contested
-        self.counts[(*key, "stale")] += is_stale
-
-    def result(self) -> list[Count]:
-        keys = sorted({key[:3] for key in self.counts})
-        return [
-            Count(
-                component=key[0],
-                kind=key[1],
-                firmness=key[2],
-                **{
-                    name: self.counts[(*key, name)] for name in ("count", "conditional", "contested", "stale")
-                },
-            )
-            for key in keys
-        ]
-
-
 class _Counted(NamedTuple):
     """What of a position is counted."""
 
-    component: Component
-    kind: Kind
-    firmness: Firmness
+    component: str
+    kind: str
+    firmness: str
     conditional: bool
     contested: bool
+    stale: bool
+
+
+def _counts_of(tally: Mapping[_Counted, int]) -> list[Count]:
+    """Return how often each is held, of how often it is held with each mark."""
+    found: dict[tuple[str, ...], list[int]] = {}
+    for counted, count in tally.items():
+        counts = found.setdefault(counted[:3], [0, 0, 0, 0])
+        for place, is_so in enumerate((True, *counted[3:])):
+            counts[place] += count if is_so else 0
+    return [_count(*held, *counts) for held, counts in sorted(found.items())]
+
+
+def _count(*told: Any) -> Count:
+    return Count(**dict(zip(Count.model_fields, told, strict=True)))
+
+
+def counts_on(viewer: Viewer, moment: Moment, wanted: PositionFilter) -> list[Count]:
+    """Return how many countries hold what of the wanted positions; the database counts them."""
+    lines = wanted.lines()
+    asked = asked_on(*viewer.asked(moment)) | lines.values()
+    rows = _counts(lines.shape, wanted.in_any_line()).rows(viewer.session, **asked)
+    return [_count(*row) for row in sorted(rows)]
 
 
 def none_recorded(
-    tracked: Collection[str], stands: Mapping[LineKey, Stand], wanted: PositionFilter
+    viewer: Viewer, moment: Moment, tracked: Collection[str], countries: Collection[str] | None
 ) -> dict[Component, int]:
     """Return, by component, how many tracked countries hold no position at all.
 
-    Of the filters only those on countries narrow the tracked ones. `stands` are what the lines of
-    those countries answer.
+    `countries`, where given, narrow the tracked ones.
     """
-    countries = set(tracked)
-    if wanted.countries is not None:
-        countries &= wanted.countries
-    holding = Counter(component for (_, component), stand in stands.items() if stand.shown_seq is not None)
-    return {component: len(countries) - holding[component] for component in Component}
+    lines = Lines(countries)
+    asked = asked_on(*viewer.asked(moment)) | lines.values()
+    holding = dict(_holding(lines.shape).rows(viewer.session, **asked))
+    among = set(tracked) if countries is None else set(tracked) & set(countries)
+    return {component: len(among) - holding.get(component, 0) for component in Component}
+
+
+@lru_cache(500)
+def _counts(shape: Shape, wanted: PositionFilter) -> Prepared:
+    def build(dialect: str) -> sa.Select[Any]:
+        source, stand, condition = held_by_lines(dialect, shape, wanted, with_statement=True)
+        is_conditional = sa.type_coerce(_statement.c.conditions, sa.Text) != "[]"
+        marked = (is_conditional, stand["sides"] != "", is_stale(stand))
+        held = (KEY[1], _statement.c.kind, _statement.c.firmness)
+        counted = (sa.func.count(sa.case((mark, 1))) for mark in marked)
+        # In a function, or SQLite might begin with the statements, and go through all of them.
+        holds = sa.func.coalesce(_statement.c.seq, 0) > 0
+        query = sa.select(*held, sa.func.count(), *counted).select_from(source)
+        return query.where(condition, holds).group_by(*held)
+
+    return Prepared(build)
+
+
+@cache
+def _holding(shape: Shape) -> Prepared:
+    def build(dialect: str) -> sa.Select[Any]:
+        source, stand, condition = held_by_lines(dialect, shape, PositionFilter())
+        query = sa.select(KEY[1], sa.func.count(stand["shown_seq"])).select_from(source)
+        return query.where(condition).group_by(KEY[1])
+
+    return Prepared(build)
+
+
+_statement = table_of(Statement)
 
 
 def last_days(first: date, last: date, interval: Interval) -> list[date]:
@@ -137,36 +165,30 @@ def timeline(
 
     `stands` are all that the wanted lines answer up to the last day.
     """
-    tallies = [_Tally(Counter()) for _ in days]
-    # Whether a position is stale differs from day to day; the rest only when something is said.
-    lasting = replace(wanted, stale=None)
-    spans = [span for key in stands for span in _spans(key, stands[key], days)]
-    viewer.load_shown(span.stand for span in spans)
+    tallies: list[Counter[_Counted]] = [Counter() for _ in days]
+    spans = [span for key in stands for span in _spans(key, stands[key], days) if wanted.takes(span.stand)]
+    said = said_by(viewer.session, {span.shown_seq for span in spans}, wanted)
     for span in spans:
-        if not lasting.takes_all_of_lines:
-            item = viewer.position(span.key, days[span.first], span.stand)
-            if item is None or not lasting.passes(item.view):
-                continue
-        counted = _counted(span.key, span.stand, viewer)
+        conditional = said.get(span.shown_seq)
+        if conditional is None:
+            continue
+        fresh, stale = (
+            _Counted(*span.held, conditional, bool(span.stand.sides), each) for each in (False, True)
+        )
         for number in range(span.first, span.end):
+            # Whether a position is stale differs from day to day; the rest only when something is said.
             is_stale = days[number] - (span.stand.last_affirmed_on or date.max) > viewer.stale_after
             if wanted.stale in (None, is_stale):
-                tallies[number].add(counted, is_stale=is_stale)
-    return [Point(on=day, counts=tally.result()) for day, tally in zip(days, tallies, strict=True)]
-
-
-def _counted(key: LineKey, stand: Stand, viewer: Viewer) -> _Counted:
-    assert stand.shown_seq is not None
-    assert stand.content is not None
-    kind, firmness, _ = stand.content.split(" ", 2)
-    conditional = viewer.pieces(stand.shown_seq).is_conditional
-    return _Counted(Component(key[1]), Kind(kind), Firmness(firmness), conditional, bool(stand.sides))
+                tallies[number][stale if is_stale else fresh] += 1
+    return [Point(on=day, counts=_counts_of(tally)) for day, tally in zip(days, tallies, strict=True)]
 
 
 class _Span(NamedTuple):
     """What a line held on the days numbered from `first` up to `end`, that one excluded."""
 
-    key: LineKey
+    held: tuple[str, str, str]
+    """Component, kind and firmness."""
+    shown_seq: int
     stand: Stand
     first: int
     end: int
@@ -176,8 +198,9 @@ def _spans(key: LineKey, stands: Sequence[Stand], days: Sequence[date]) -> Itera
     """Yield what a line holds on `days`, in order; what was said between two of them counts together."""
     starts = [bisect_left(days, stand.holds_from) for stand in stands]
     for stand, first, end in zip(stands, starts, [*starts[1:], len(days)], strict=True):
-        if first < end and stand.shown_seq is not None:
-            yield _Span(key, stand, first, end)
+        if first < end and stand.shown_seq is not None and stand.content is not None:
+            kind, firmness, _ = stand.content.split(" ", 2)
+            yield _Span((key[1], kind, firmness), stand.shown_seq, stand, first, end)
 
 
 def flat_points(points: Iterable[Point]) -> list[CountOn]:

@@ -252,3 +252,9 @@ def voice_of(authority: Authority, *, executive_president: bool) -> Voice:
 def ladder(firmness: Firmness) -> tuple[Firmness, ...]:
     """Return the rungs that `firmness` is on: the offers', the refusals', or none for `withdrawn`."""
     return next((rungs for rungs in (OFFERS, REFUSALS) if firmness in rungs), ())
+
+
+def rungs_from(least: Firmness) -> tuple[Firmness, ...]:
+    """Return `least` and the rungs above it on its own ladder; `withdrawn` stands alone."""
+    rungs = ladder(least)
+    return rungs[rungs.index(least) :] if rungs else (least,)

@@ -26,6 +26,8 @@ URLS = (
     "/v1/positions?as_of=2025-06-01",
     "/v1/positions?as_of=2025-06-01&seq=3&dates=possible",
     "/v1/positions?as_of=2025-06-01&country=BE&component=troops&q=a&source=1&min_firmness=planned",
+    "/v1/positions?as_of=2025-06-01&kind=troops&contested=false&stale=false&changed_since=2025-01-01&limit=1",
+    "/v1/positions?as_of=2025-06-01&source=1&contested=true",
     "/v1/positions/BE/troops?as_of=2025-06-01",
     "/v1/countries?as_of=2025-06-01",
     "/v1/countries/BE?as_of=2025-06-01",
@@ -35,6 +37,8 @@ URLS = (
     "/v1/diff?from=5&to=9&axis=recorded&as_of=2025-06-01",
     "/v1/sources/1",
     "/v1/summary?as_of=2025-06-01",
+    "/v1/summary?as_of=2025-06-01&source=1&contested=false&q=a",
+    "/v1/timeline?to=2025-06-01&source=1&contested=false&q=a&country=BE",
 )
 
 
@@ -63,7 +67,7 @@ def walked(database: Database, statement: str, parameters: Any) -> set[str]:
 def in_general(statement: str) -> str:
     """Return a query of PostgreSQL's driver with its parameters as the server numbers them."""
     names = list(dict.fromkeys(re.findall(r"%\((\w+)\)s", statement)))
-    return re.sub(r"%\((\w+)\)s", lambda found: f"${names.index(found[1]) + 1}", statement).replace("%%", "%")
+    return re.sub(r"%\((\w+)\)s", lambda found: f"${names.index(found[1]) + 1}", statement)
 
 
 def test_every_row_is_found_by_an_index(contributor: TestClient, database: Database, asked: Asked) -> None:

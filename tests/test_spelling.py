@@ -8,11 +8,12 @@ from pydantic_core import to_json
 from sqlmodel import Session, col
 from starlette.testclient import TestClient
 
-from app.as_of import Moment, PositionFilter, positions_joined, viewer
+from app.as_of import Moment, positions_joined, viewer
 from app.changes import Change, ChangeView, head_at
 from app.countries import every_country
 from app.db import Database
 from app.fields import instant_text
+from app.filters import PositionFilter
 from app.lines import EVERY
 from app.paging import Page
 from app.positions import PositionView
@@ -52,7 +53,7 @@ def test_the_database_spells_as_we_do(head: int, session: Session, day: str, sta
 
     by_itself = shown_by.shown_on(head, on, EVERY)
     assert {key: item.json for key, item in by_itself.items()} == shown
-    joined = positions_joined(shown_by, Moment(on, head_at(session, head)), PositionFilter())
+    joined = positions_joined(shown_by, Moment(on, head_at(session, head)), PositionFilter(), 9)
     assert joined == (len(shown), ",".join(shown[key] for key in sorted(shown)).encode())
     beside = shown_by.stands_shown_on(head, on, EVERY)
     assert {key: stand for key, (stand, _) in beside.items()} == stands

@@ -5,19 +5,14 @@ from typing import Annotated
 from fastapi import APIRouter, Path, Query, Request, Response
 from pydantic import Field
 
-from app.as_of import (
-    CountryView,
-    PositionFilter,
-    by_line,
-    positions_as_of,
-    positions_of,
-)
+from app.as_of import CountryView, by_line, positions_as_of, positions_of
 from app.countries import every_country, find_code, get_code
 from app.country_page import CountryPage, country_page
 from app.deps import reading
 from app.diff import story_of
 from app.export import COUNTRIES
 from app.fields import Line
+from app.filters import PositionFilter
 from app.freshness import SEEN
 from app.lines import Lines
 from app.paging import Meta, MomentQuery, Page, PageQuery

@@ -8,7 +8,7 @@ from fastapi.responses import HTMLResponse
 from pydantic import Field
 from sqlmodel import Session
 
-from app.as_of import PositionFilter, possible_in
+from app.as_of import possible_in
 from app.changes import ChangeView, LedgerFilter, get_change, newest_changes
 from app.chart import draw_timeline
 from app.countries import every_country, get_code
@@ -18,6 +18,7 @@ from app.deps import Read, base_url, reading
 from app.diff import Mode, Op, diff_days, story_of
 from app.errors import NotFound
 from app.fields import Day
+from app.filters import PositionFilter
 from app.freshness import SEEN
 from app.lines import Lines
 from app.overview import Calendar, Days, calendar, line_shown, matrix
@@ -202,7 +203,7 @@ def frame(read: Read, days: Days) -> dict[str, Any]:
 def mended(read: Read, country: str, *components: Component) -> dict[str, Any]:
     """Return the newest corrections and retractions on a country, with what they replaced."""
     actions = (Action.CORRECT, Action.RETRACT)
-    wanted = LedgerFilter(countries={country}, components=components, actions=actions)
+    wanted = LedgerFilter(countries=frozenset((country,)), components=components, actions=actions)
     corrections = newest_changes(read.session, read.seq, MOST_CORRECTIONS, wanted)
     return {"corrections": corrections, "replaced": replaced_by(read, corrections)}
 

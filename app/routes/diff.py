@@ -7,7 +7,6 @@ from fastapi import APIRouter, Query, Request, Response
 from pydantic import ConfigDict, Field
 from sqlmodel import Session
 
-from app.as_of import PositionFilter
 from app.changes import Head, head_at, head_known_at
 from app.dates import BadDate, parse_day
 from app.deps import Read, reading
@@ -15,6 +14,7 @@ from app.diff import Axis, DiffEntry, Difference, Mode, Op, diff_days, diff_know
 from app.errors import refused
 from app.export import DIFF
 from app.fields import Line, parse_instant
+from app.filters import PositionFilter
 from app.freshness import SEEN
 from app.paging import Meta, MomentQuery, Page, PageQuery
 from app.read_route import ReadRoute

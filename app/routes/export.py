@@ -9,7 +9,7 @@ from fastapi import APIRouter, Path, Query, Request, Response
 from fastapi.responses import StreamingResponse
 from pydantic import Field
 
-from app.as_of import PositionFilter, positions_as_of, viewer
+from app.as_of import positions_as_of, viewer
 from app.changes import (
     ChangeView,
     LedgerFilter,
@@ -36,6 +36,7 @@ from app.export import (
     history_rows,
     ndjson_lines,
 )
+from app.filters import PositionFilter
 from app.freshness import SEEN
 from app.items import Item
 from app.lines import Lines

@@ -1,16 +1,16 @@
 """The query parameters that narrow positions, the same on every route that takes them."""
 
-from typing import Annotated
+from typing import Annotated, Any
 
 from pydantic import Field
 from sqlmodel import Session
 
-from app.as_of import PositionFilter, rungs_from
 from app.changes import LedgerFilter
 from app.countries import chosen_countries
 from app.fields import DIGITS, MAX_SEQ, Day, Line
+from app.filters import PositionFilter
 from app.paging import NoQuery
-from app.vocabulary import Action, Component, ConditionType, Firmness, Group, Kind, Voice
+from app.vocabulary import Action, Component, ConditionType, Firmness, Group, Kind, Voice, rungs_from
 
 Code = Annotated[Line, Field(max_length=100)]
 SourceId = Annotated[int, Field(ge=1, le=MAX_SEQ), DIGITS]
@@ -50,21 +50,11 @@ class FilterQuery(NoQuery):
 
     def position_filter(self, session: Session) -> PositionFilter:
         """Return the filter that the parameters ask for; raise `Invalid` for an unknown country."""
-        countries = chosen_countries(session, self.country, self.group)
         return PositionFilter(
-            countries=None if countries is None else frozenset(countries),
-            components=tuple(self.component),
-            kinds=tuple(self.kind),
-            firmness=tuple(self.firmness),
-            min_firmness=self.min_firmness,
-            conditions=tuple(self.condition),
-            conditional=self.conditional,
+            **_statements(session, self),
             contested=self.contested,
             stale=self.stale,
-            voices=tuple(self.voice),
-            sources=tuple(self.source),
             changed_since=self.changed_since,
-            text=self.q,
         )
 
 
@@ -98,17 +88,21 @@ class LedgerQuery(NoQuery):
 
     def ledger_filter(self, session: Session) -> LedgerFilter:
         """Return the filter that the parameters ask for; raise `Invalid` for an unknown country."""
-        rungs = () if self.min_firmness is None else rungs_from(self.min_firmness)
-        return LedgerFilter(
-            countries=chosen_countries(session, self.country, self.group),
-            components=tuple(self.component),
-            kinds=tuple(self.kind),
-            firmness=tuple(self.firmness),
-            rungs=rungs,
-            conditions=tuple(self.condition),
-            conditional=self.conditional,
-            text=self.q,
-            voices=tuple(self.voice),
-            sources=tuple(self.source),
-            actions=tuple(self.action),
-        )
+        return LedgerFilter(**_statements(session, self), actions=tuple(self.action))
+
+
+def _statements(session: Session, query: FilterQuery | LedgerQuery) -> dict[str, Any]:
+    """Return the fields of `StatementFilter` that a query asks for."""
+    countries = chosen_countries(session, query.country, query.group)
+    return {
+        "countries": None if countries is None else frozenset(countries),
+        "components": tuple(query.component),
+        "kinds": tuple(query.kind),
+        "firmness": tuple(query.firmness),
+        "rungs": () if query.min_firmness is None else rungs_from(query.min_firmness),
+        "voices": tuple(query.voice),
+        "sources": tuple(query.source),
+        "conditions": tuple(query.condition),
+        "conditional": query.conditional,
+        "text": query.q,
+    }

@@ -5,18 +5,18 @@ from typing import Annotated, Literal
 from fastapi import APIRouter, Path, Query, Request, Response
 from pydantic import BaseModel, Field
 
-from app.as_of import Sort, positions_as_of, positions_joined, possible_in, sorted_by
+from app.as_of import Sort, page_as_of, positions_as_of, positions_joined, possible_in, sorted_by
 from app.bodies import BulkRoute, WriteRoute
 from app.bulk import COLUMNS, CSV, JSON, MOST_ROWS, NDJSON, BulkRecorded, read_rows, state_all, validated
 from app.countries import get_code
-from app.deps import Answer, Write, WriteQuery, reading, recorded, write
+from app.deps import Answer, Read, Write, WriteQuery, reading, recorded, write
 from app.diff import DiffEntry, events, story_of
 from app.errors import NotFound
 from app.export import POSITIONS, Format
 from app.freshness import SEEN
 from app.items import Item, listed
 from app.lines import LineKey, Lines
-from app.paging import Limit, Meta, MomentQuery, Page, PageQuery
+from app.paging import Limit, Meta, MomentQuery, Page, PageQuery, bad_cursor
 from app.positions import PositionView
 from app.read_route import ReadRoute
 from app.recording import Recorded, state
@@ -69,9 +69,9 @@ class PositionsQuery(FilterQuery, PageQuery, MomentQuery):
         return len(self.country) == 1 and self.dates == "certain"
 
     @property
-    def is_whole(self) -> bool:
-        """Whether the first page is asked for, of what holds for certain, in the usual order."""
-        return not self.sort and self.cursor is None and self.dates == "certain"
+    def is_in_order(self) -> bool:
+        """Whether it asks for what holds for certain, in the usual order."""
+        return not self.sort and self.dates == "certain"
 
 
 class PositionQuery(MomentQuery):
@@ -103,15 +103,28 @@ def key_of(item: Item[PositionView]) -> list[str | int | None]:
 def list_positions(request: Request, query: Annotated[PositionsQuery, Query()]) -> Response:
     """Positions in force on a day, as known at a moment, sorted by country and component."""
     with reading(request, query) as read:
-        wanted, possible = query.position_filter(read.session), query.dates == "possible"
-        if query.is_whole and wanted.takes_all_of_lines and read.format is Format.JSON:
-            count, joined = positions_joined(read.viewer(), read.moment, wanted)
-            if count <= query.limit:
-                return read.answer_joined(read.meta(count), joined)
-        found = positions_as_of(read.viewer(), read.moment, wanted, possible=possible)
-        found = sorted_by(found, query.sort)
+        wanted, viewer = query.position_filter(read.session), read.viewer()
+        if query.is_in_order:
+            if query.cursor is None and read.format is Format.JSON:
+                count, joined = positions_joined(viewer, read.moment, wanted, query.limit + 1)
+                if count <= query.limit:
+                    return read.answer_joined(read.meta(count), joined)
+            # With the last one of the page before, and one of the page after.
+            start, most = _start(read, query), query.limit + 2
+            total, found = page_as_of(viewer, read.moment, wanted, start, most)
+        else:
+            found = positions_as_of(viewer, read.moment, wanted, possible=query.dates == "possible")
+            found, total = sorted_by(found, query.sort), len(found)
         page, following = read.cut(found, key_of, query)
-        return read.answer_items(read.meta(len(found)), page, following, POSITIONS)
+        return read.answer_items(read.meta(total), page, following, POSITIONS)
+
+
+def _start(read: Read, query: PositionsQuery) -> LineKey:
+    """Return the line in which the page before ends, that of the cursor; before all lines without one."""
+    match read.cursor_key(query) if query.cursor else ["", ""]:
+        case [str(country), str(component), *_]:
+            return country, component
+    raise bad_cursor()
 
 
 @router.get("/{code}/{component}", response_model=PositionAnswer, responses=READ_ONE)

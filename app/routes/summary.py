@@ -6,23 +6,22 @@ from typing import Annotated
 from fastapi import APIRouter, Query, Request, Response
 from pydantic import Field
 
-from app.as_of import clamped
 from app.deps import reading
 from app.errors import refused
 from app.export import COUNTS, COUNTS_ON
 from app.fields import Day
 from app.freshness import SEEN
-from app.lines import Lines
 from app.paging import FormatQuery, KnownQuery, Meta, MomentQuery, Page
 from app.read_route import ReadRoute
 from app.routes.answers import LIST
 from app.routes.filters import FilterQuery
-from app.standings import stands_of, stands_on
+from app.standings import stands_of
 from app.summary import (
     MOST_INTERVALS,
     Count,
     Interval,
     Point,
+    counts_on,
     flat_points,
     last_days,
     none_recorded,
@@ -69,15 +68,10 @@ class TimelineList(Page[Point]):
 def get_summary(request: Request, query: Annotated[SummaryQuery, Query()]) -> Response:
     """How many countries hold what on a day: counts per component, kind and firmness."""
     with reading(request, query) as read:
-        wanted = query.position_filter(read.session)
-        viewer, on = read.viewer(), clamped(read.day, read.moment.head)
-        stands = stands_on(read.session, read.seq, on, Lines(wanted.countries))
-        lines = {key: [stand] for key, stand in stands.items() if wanted.wants_line(key)}
-        counts = timeline(lines, viewer, [read.day], wanted)[0].counts
-        meta = SummaryMeta(
-            **dict(read.meta(len(counts))),
-            none_recorded=none_recorded(read.tracked(), stands, wanted),
-        )
+        wanted, viewer = query.position_filter(read.session), read.viewer()
+        counts = counts_on(viewer, read.moment, wanted)
+        none = none_recorded(viewer, read.moment, read.tracked(), wanted.countries)
+        meta = SummaryMeta(**dict(read.meta(len(counts))), none_recorded=none)
         return read.answer_list(SummaryList(meta=meta, items=counts, next=None), COUNTS)
 
 
