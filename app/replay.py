@@ -32,7 +32,8 @@ from app.lines import (
 )
 from app.positions import Held, LineState, line_state
 from app.prepared import Prepared, insert_rows
-from app.report_counts import count_more, month_end
+from app.report_counts import count_more
+from app.spelling import keep_positions, next_position_id
 from app.standings import AFFIRMED, CHANGED, NOTHING, Stand, Standing
 from app.vocabulary import Voice
 
@@ -363,7 +364,7 @@ class Touched(NamedTuple):
     chains: set[int]
     """The older chains that go on there."""
     reports: dict[int, Counter[date]]
-    """By line id, and by the end of the month: how many more reports there are."""
+    """By line id, and by the day from which they count: how many more reports there are."""
 
 
 def touched(session: Session, after: int, until: int) -> Touched:
@@ -377,7 +378,7 @@ def touched(session: Session, after: int, until: int) -> Touched:
             if chain <= after:
                 found.chains.add(chain)
             if voice == Voice.REPORT:
-                found.reports.setdefault(line_id, Counter())[month_end(day)] += more
+                found.reports.setdefault(line_id, Counter())[day] += more
     return found
 
 
@@ -450,6 +451,7 @@ def record_standings(session: Session, after: int, until: int) -> tuple[set[Line
     if following:
         ids |= ids_of(session, {country for country, _ in following})
     moved: set[LineKey] = set()
+    first_id = position_id = next_position_id(session)
     for _, of_country in groupby(sorted(lines.keys() | following), key=itemgetter(0)):
         keys, heard = list(of_country), None
         if not following:
@@ -457,8 +459,10 @@ def record_standings(session: Session, after: int, until: int) -> tuple[set[Line
         if heard is None:
             heard = entries(session, (after, until), Lines(keys=keys))
         rows = derived(Replay(heard, relations_of(session, heard, until), after), ids)
-        insert(session, rows)
+        position_id = insert(session, rows, position_id)
         moved |= rows.moved
+    if position_id > first_id:
+        keep_positions(session, after, first_id)
     return {*lines}, moved
 
 
@@ -475,9 +479,17 @@ _IDS = Prepared(
 )
 
 
-def insert(session: Session, rows: Derived) -> None:
-    """Put what follows into the database."""
+def insert(session: Session, rows: Derived, position_id: int) -> int:
+    """Put what follows into the database; return the first id that is left for positions.
+
+    From `position_id` on they have one each. Their JSON is kept later, for all that was put there.
+    """
     if rows.closed:
         _CLOSE.change(session, *rows.closed)
+    for row in rows.opened:
+        is_held = row["shown_seq"] is not None
+        row["position_id"] = position_id if is_held else None
+        position_id += is_held
     if rows.opened:
         insert_rows(session, _standing, rows.opened)
+    return position_id
