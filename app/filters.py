@@ -81,7 +81,7 @@ class PositionFilter(StatementFilter):
 
     def in_any_line(self) -> "PositionFilter":
         """Return the filter without what narrows the lines."""
-        return replace(self, countries=None, components=())
+        return EVERY_POSITION if self.takes_all_of_lines else replace(self, countries=None, components=())
 
     def standing(self, stand: Mapping[str, Any]) -> list[sa.ColumnElement[bool]]:
         """Return what is asked of how a position stands, as conditions on the columns of a stand."""
@@ -119,6 +119,9 @@ class PositionFilter(StatementFilter):
     def _is_said(view: PositionView, text: str) -> bool:
         said = (view.summary, view.quote, view.speaker)
         return any(text in each.casefold() for each in said if each is not None)
+
+
+EVERY_POSITION = PositionFilter()
 
 
 def said_by(session: Session, seqs: Collection[int], wanted: StatementFilter) -> dict[int, bool]:
@@ -164,7 +167,7 @@ def held_by_lines(
     Lines that hold nothing are left out, but for the stands of these where stands are asked for. The
     statement that is shown is there where it is asked for.
     """
-    if not (with_stand or with_statement or wanted.in_any_line() != PositionFilter()):
+    if not (with_stand or with_statement or wanted.in_any_line() is not EVERY_POSITION):
         source = with_position(dialect, _line, _line.c.id, _SEQ)
         return Held(source, {"reports": reports_on(_line.c.id, _SEQ)}, shape.condition())
     source, stand = with_last(dialect, _line, _line.c.id, _SEQ)

@@ -14,7 +14,7 @@ from sqlmodel import Session
 
 from app.countries import Country
 from app.db import table_of
-from app.filters import PositionFilter, asked_on, held_by_lines, is_stale
+from app.filters import EVERY_POSITION, PositionFilter, asked_on, held_by_lines, is_stale
 from app.lines import EVERY, Line, LineKey, Lines, Shape
 from app.prepared import Prepared
 from app.standings import KEY, PositionJSON, Stand, Standing, of_stand
@@ -28,8 +28,6 @@ POSITION = (
 """A position as JSON, of `PositionView`; the country's name has nothing that JSON would escape."""
 
 FLAGS = {False: "false", True: "true"}
-
-EVERY_POSITION = PositionFilter()
 
 
 def shown_on(

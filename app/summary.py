@@ -14,7 +14,7 @@ from pydantic import BaseModel, Field
 
 from app.as_of import Moment, Viewer
 from app.db import table_of
-from app.filters import PositionFilter, asked_on, held_by_lines, is_stale, said_by
+from app.filters import EVERY_POSITION, PositionFilter, asked_on, held_by_lines, is_stale, said_by
 from app.lines import LineKey, Lines, Shape
 from app.prepared import Prepared
 from app.standings import KEY, Stand
@@ -122,7 +122,7 @@ def _counts(shape: Shape, wanted: PositionFilter) -> Prepared:
 @cache
 def _holding(shape: Shape) -> Prepared:
     def build(dialect: str) -> sa.Select[Any]:
-        source, _, condition = held_by_lines(dialect, shape, PositionFilter())
+        source, _, condition = held_by_lines(dialect, shape, EVERY_POSITION)
         query = sa.select(KEY[1], sa.func.count()).select_from(source)
         return query.where(condition).group_by(KEY[1])
 
