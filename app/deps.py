@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from datetime import date, datetime
-from functools import cached_property
+from functools import cached_property, lru_cache
 from typing import Any, TypeVar, cast
 
 from fastapi import Request, Response
@@ -269,16 +269,23 @@ def _format(request: Request, query: KnownQuery) -> Format:
         raise refused("needs_csv", "Give `format=csv` with it.", parameter="excel")
     if query.format is not None:
         return query.format
+    liked = _liked(_header(request, b"accept", "*/*"))
+    if liked is None:
+        raise NotAcceptable("Ask for application/json, text/csv or application/x-ndjson.")
+    return liked
+
+
+# Few are met again and again.
+@lru_cache(200)
+def _liked(accept: str) -> Format | None:
     liked: list[tuple[float, Format]] = []
-    for part in _header(request, b"accept", "*/*").split(","):
+    for part in accept.split(","):
         name, *parameters = (each.strip().lower() for each in part.split(";"))
         quality = next((each[2:] for each in parameters if each.startswith("q=")), "1")
         weight = float(quality) if re.fullmatch(r"[01](\.[0-9]{0,3})?", quality) else 0.0
         if weight and name in ACCEPTED:
             liked.append((weight, ACCEPTED[name]))
-    if not liked:
-        raise NotAcceptable("Ask for application/json, text/csv or application/x-ndjson.")
-    return max(liked, key=lambda like: like[0])[1]
+    return max(liked, key=lambda like: like[0])[1] if liked else None
 
 
 def _head(session: Session, query: KnownQuery) -> Head:
@@ -344,7 +351,18 @@ def _header(request: Request, wanted: bytes, default: str) -> str:
 def base_url(request: Request) -> str:
     """Return the address under which the client reaches the API, without a slash at its end."""
     settings: Settings = request.app.state.settings
-    return (settings.public_url or str(request.base_url)).rstrip("/")
+    if settings.public_url:
+        return settings.public_url.rstrip("/")
+    scope = request.scope
+    root = scope.get("app_root_path", scope.get("root_path", ""))
+    return _address(scope["scheme"], _header(request, b"host", ""), tuple(scope.get("server") or ()), root)
+
+
+@lru_cache(200)
+def _address(scheme: str, host: str, server: tuple[str, int] | tuple[()], root: str) -> str:
+    scope = {"type": "http", "scheme": scheme, "server": server or None, "path": "/", "query_string": b""}
+    headers = [(b"host", host.encode("latin-1"))] if host else []
+    return str(Request(scope | {"root_path": root, "headers": headers}).base_url).rstrip("/")
 
 
 @dataclass(frozen=True, slots=True)

@@ -3,6 +3,7 @@
 import logging
 import re
 import time
+from collections.abc import Callable
 from random import getrandbits
 from urllib.parse import quote
 
@@ -28,6 +29,9 @@ NO_PAGE = "default-src 'none'; frame-ancestors 'none'"
 
 _SECURITY = [(name.lower().encode(), value.encode()) for name, value in SECURITY.items()]
 _NO_PAGE = [(b"content-security-policy", NO_PAGE.encode())]
+
+_VARYING = (b"Accept-Encoding", b"Origin")
+"""What every answer may depend on, though what is made of it is left out where it is not asked for."""
 
 ROUTE = "tracker.route"
 """Where the template of the route stands in the scope of a request, for those in front."""
@@ -88,9 +92,27 @@ def _given_id(scope: Scope) -> str:
     return given.decode("latin-1")
 
 
+class OnlyWith:
+    """Goes through a middleware only with requests that have a header: for others it does nothing."""
+
+    def __init__(self, app: ASGIApp, header: bytes, middleware: Callable[[ASGIApp], ASGIApp]) -> None:
+        self.app = app
+        self._header = header
+        self._around = middleware(app)
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        is_for_it = scope["type"] == "http" and any(name == self._header for name, _ in scope["headers"])
+        await (self._around if is_for_it else self.app)(scope, receive, send)
+
+
 def _secured(headers: list[tuple[bytes, bytes]]) -> list[tuple[bytes, bytes]]:
     """Return headers with those that every answer carries, where it has none of its own."""
     told = dict(headers)
+    varying = told.get(b"vary", b"")
+    more = [name for name in _VARYING if name not in varying]
+    if more:
+        headers = [pair for pair in headers if pair[0] != b"vary"]
+        headers.append((b"vary", b", ".join([varying, *more] if varying else more)))
     headers += [pair for pair in _SECURITY if pair[0] not in told]
     if told.get(b"content-type", b"").startswith((b"application/", b"text/csv")):
         headers += [pair for pair in _NO_PAGE if pair[0] not in told]

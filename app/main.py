@@ -17,7 +17,7 @@ from app import __version__
 from app.caching import Cache
 from app.db import Database
 from app.deps import NotModified
-from app.edge import Edge
+from app.edge import Edge, OnlyWith
 from app.errors import MEDIA_TYPE, install_error_handlers
 from app.following import Watch
 from app.limiting import Limits
@@ -133,15 +133,17 @@ def create_app(settings: Settings | None = None) -> FastAPI:
     reads = (route for router in routers for route in router.routes)
     app.router.middleware_stack = AtOnce(app.router.middleware_stack, reads)
     app.openapi = partial(document, app)  # type: ignore[method-assign]
-    app.add_middleware(
+    shared = partial(
         CORSMiddleware,
         allow_origins=["*"],
         allow_methods=["GET", "HEAD"],
         allow_headers=["If-None-Match", "Last-Event-ID", "Ledger-Min-Seq", "X-Request-ID"],
         expose_headers=EXPOSED,
     )
+    app.add_middleware(OnlyWith, header=b"origin", middleware=shared)
     # Streams of events are left alone: each must leave at once.
-    app.add_middleware(GZipMiddleware, minimum_size=1000, compresslevel=4)
+    compressed = partial(GZipMiddleware, minimum_size=1000, compresslevel=4)
+    app.add_middleware(OnlyWith, header=b"accept-encoding", middleware=compressed)
     app.add_middleware(Edge)
     if settings.cache_bytes:
         # As middleware it would stand behind the framework's own, and cost twice as much.

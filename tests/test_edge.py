@@ -108,3 +108,13 @@ def test_head_is_answered_as_get_without_a_body(contributor: TestClient) -> None
 
     assert (head.status_code, head.content) == (200, b"")
     assert head.headers["ETag"] == get.headers["ETag"]
+
+
+@pytest.mark.parametrize("headers", [{}, {"Accept-Encoding": "gzip"}, ELSEWHERE, {"Accept-Encoding": "br"}])
+def test_an_answer_tells_what_it_depends_on_whoever_asks(anyone: TestClient, headers: dict[str, str]) -> None:
+    anyone.headers.pop("Accept-Encoding", None)
+    for path in ("/v1/positions", "/v1/vocabulary", "/nothing", "/healthz"):
+        varying = [each.strip() for each in anyone.get(path, headers=headers).headers["Vary"].split(",")]
+
+        assert {"Accept-Encoding", "Origin"} <= set(varying), path
+        assert len(varying) == len(set(varying)), path
