@@ -140,12 +140,15 @@ class Lines:
 
     @property
     def shape(self) -> "Shape":
-        """Which of them narrow anything."""
-        by_key = self.keys is not None
-        return Shape(by_key or self.countries is not None, bool(self.components), by_key)
+        """Which of them narrow anything, and whether to one value."""
+        asked = self._asked()
+        return Shape(*(min(len(asked[name]) or MANY, MANY) if name in asked else 0 for name in Shape._fields))
 
-    def values(self) -> dict[str, list[str]]:
+    def values(self) -> dict[str, str | list[str]]:
         """Return the parameters of their shape's condition."""
+        return {name: each[0] if len(each) == 1 else each for name, each in self._asked().items()}
+
+    def _asked(self) -> dict[str, list[str]]:
         found: dict[str, list[str]] = {}
         if self.keys is not None:
             found["keys"] = [f"{country} {component}" for country, component in self.keys]
@@ -161,22 +164,33 @@ class Lines:
         return self.shape.condition(self.values())
 
 
+MANY = 2
+"""How many values of a kind lines are asked for by, where it is not one: they go as a list."""
+
+
 class Shape(NamedTuple):
-    """By what lines are asked for: queries differ by that, and are else the same."""
+    """By how many values of each kind lines are asked for, 0, 1 or `MANY`: queries are else the same."""
 
-    countries: bool
-    components: bool
-    keys: bool
+    countries: int
+    components: int
+    keys: int
 
-    def condition(self, values: Mapping[str, Sequence[str]] = MappingProxyType({})) -> sa.ColumnElement[bool]:
+    def condition(
+        self, values: Mapping[str, str | Sequence[str]] = MappingProxyType({})
+    ) -> sa.ColumnElement[bool]:
         """Return the condition on `Line`; its parameters are those of `Lines.values`."""
         columns = {
             "countries": _line.country_code,
-            "components": _line.component,
+            "components": sa.type_coerce(_line.component, sa.Text),
             "keys": _line.country_code + " " + sa.type_coerce(_line.component, sa.Text),
         }
-        asked = (name for name, is_asked in zip(self._fields, self, strict=True) if is_asked)
-        wanted = (among_named(columns[name], name, sa.Text(), values.get(name, ())) for name in asked)
+        wanted: list[sa.ColumnElement[bool]] = []
+        for name, count in zip(self._fields, self, strict=True):
+            if count == 1:
+                # A list would be taken apart first, which takes as long as finding some lines.
+                wanted.append(columns[name] == sa.bindparam(name, values.get(name), type_=sa.Text()))
+            elif count:
+                wanted.append(among_named(columns[name], name, sa.Text(), values.get(name, ())))
         return sa.and_(sa.true(), *wanted)
 
 

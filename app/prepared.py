@@ -39,7 +39,7 @@ class _Compiled:
         told = {**self.given, **values}
         for name, convert in self.into.items():
             told[name] = convert(told[name])
-        return told if self.order is None else list(map(told.__getitem__, self.order))
+        return told if self.order is None else tuple(map(told.__getitem__, self.order))
 
     def converted(self, row: Any) -> list[Any]:
         cells = list(row)
