@@ -37,6 +37,10 @@ class Grown:
             request(self.server.address, question.path(each)) for each in question.ways(self.asking, ways)
         ]
 
+    def waits_for_an_item(self, question: str) -> list[float]:
+        """Return the waits divided by the items of an answer, in microseconds."""
+        return [wait * 1000 / max(self.items[question], 1) for wait in self.waits[question]]
+
     def count_items(self, question: Question) -> None:
         """Keep how many items an answer has, so that it is seen what grew besides the record."""
         with httpx.Client(base_url=self.server.address, timeout=300) as client:
@@ -94,6 +98,7 @@ def report(grown: Sequence[Grown], what: str) -> None:
     kinds: dict[str, Callable[[Grown, str], list[float]]] = {
         "Growth, ms of the processor for each answer": lambda each, name: each.rounds[name].milliseconds,
         "Growth, ms that a single client waits": lambda each, name: each.waits[name],
+        "Growth, us that it waits for each item of an answer": Grown.waits_for_an_item,
     }
     for title, value in kinds.items():
         rows = [

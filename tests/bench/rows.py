@@ -32,8 +32,8 @@ def _on(day: str) -> str:
 def _held(where: str) -> str:
     return f"""SELECT {STATEMENT}, c.name AS country_name,
 d.since, d.last_affirmed_on, d.affirmations, d.sides,
-(SELECT count(*) FROM line_entry r WHERE r.line_id = l.id AND r.voice = 'report'
- AND r.effective_on <= :day AND r.left_seq IS NULL) AS reports
+coalesce((SELECT r.reports FROM report_count r WHERE r.line_id = l.id AND r.day <= :day
+ ORDER BY r.day DESC LIMIT 1), 0) AS reports
 FROM line l
 CROSS JOIN standing d ON {_on(":day")}
 JOIN country c ON c.code = l.country_code
