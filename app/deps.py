@@ -3,7 +3,7 @@
 import hashlib
 import json
 import re
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from datetime import date, datetime
@@ -26,7 +26,19 @@ from app.export import MEDIA_TYPES, Column, Format, csv_text, item_json, ndjson_
 from app.freshness import needed
 from app.items import Item as ItemOf
 from app.lines import tracked_countries
-from app.paging import FormatQuery, Key, KnownQuery, Meta, NoQuery, Page, PageQuery, cut, link, read_cursor
+from app.paging import (
+    PAIRS,
+    FormatQuery,
+    Key,
+    KnownQuery,
+    Meta,
+    NoQuery,
+    Page,
+    PageQuery,
+    cut,
+    link,
+    read_cursor,
+)
 from app.recording import Recorded, as_dry_run
 from app.retries import find_answer, idempotency_key, keep_answer
 from app.settings import Settings
@@ -233,11 +245,13 @@ def reading(
     with database.reading(need, is_light=getattr(request.state, "is_light", False)) as session:
         head = _head(session, query)
         day = getattr(query, "as_of", None) or utc_now().date()
-        question = _question(request, day if has_day else None, head)
-        named = {"seq", "known_at"} & set(request.query_params)
+        asked = _asked(request)
+        question = _question(request.scope["path"], asked, day if has_day else None, head)
+        given = dict(asked)
+        named = "seq" in given or "known_at" in given
         distinct = version(session, head.seq if named else None) if version else ""
-        headers = _validators(request, query, question + distinct + wanted, head)
-        if _is_settled(session, request, query, head, has_day=has_day):
+        headers = _validators(request, query, given, question + distinct + wanted, head)
+        if (not has_day or "as_of" in given) and _is_settled(session, query, head):
             headers["Cache-Control"] = "public, max-age=31536000, immutable"
         if _is_known_to_client(request, headers["ETag"]):
             raise NotModified(headers)
@@ -294,36 +308,40 @@ def _head(session: Session, query: KnownQuery) -> Head:
     return head_of(session) if query.seq is None else head_at(session, query.seq)
 
 
-def _question(request: Request, day: date | None, head: Head) -> str:
+def _asked(request: Request) -> Sequence[tuple[str, str]]:
+    """Return the parameters of a question, as given."""
+    return request.scope.get(PAIRS) or request.query_params.multi_items()
+
+
+def _question(path: str, asked: Sequence[tuple[str, str]], day: date | None, head: Head) -> str:
     """Return what is asked, in one spelling: the same for every way of asking it."""
-    asked = sorted(
-        (name, value)
-        for name, value in request.query_params.multi_items()
-        if name not in ("cursor", "limit", "as_of", "known_at", "seq")
-    )
+    kept = sorted(pair for pair in asked if pair[0] not in _NOT_ASKED)
     moment = ({"as_of": day.isoformat()} if day else {}) | {"seq": head.seq}
-    return to_json([request.scope["path"], asked, moment]).decode()
+    return to_json([path, kept, moment]).decode()
 
 
-def _is_settled(session: Session, request: Request, query: KnownQuery, head: Head, *, has_day: bool) -> bool:
-    """Tell whether the answer can never differ: its day and its state of knowledge are both named."""
-    if has_day and "as_of" not in request.query_params:
-        return False
+_NOT_ASKED = frozenset(("cursor", "limit", "as_of", "known_at", "seq"))
+"""Parameters that do not belong to a question, or that it tells resolved."""
+
+
+def _is_settled(session: Session, query: KnownQuery, head: Head) -> bool:
+    """Tell whether the answer can never differ: its state of knowledge is named."""
     if query.known_at is not None:
         return head.seq < head_of(session).seq
     return query.seq is not None
 
 
-def _validators(request: Request, query: KnownQuery, question: str, head: Head) -> dict[str, str]:
+def _validators(
+    request: Request, query: KnownQuery, given: Mapping[str, str], question: str, head: Head
+) -> dict[str, str]:
     settings: Settings = request.app.state.settings
-    asked = request.query_params
     parts = [
         __version__,
         settings.stale_after_days,
         base_url(request),
         question,
-        asked.get("cursor"),
-        asked.get("limit"),
+        given.get("cursor"),
+        given.get("limit"),
         query.known_at is not None,
     ]
     tag = hashlib.sha256(to_json(parts)).hexdigest()[:32]

@@ -23,6 +23,10 @@ Limit = Annotated[int, Field(ge=1, le=1000), DIGITS]
 """How many items a page holds: 1 to 1000."""
 
 
+PAIRS = "tracker.pairs"
+"""Where the parameters of a question stand in its scope, once they were read: names and values as given."""
+
+
 class NoQuery(BaseModel):
     """No parameters: any that is given is refused."""
 

@@ -22,7 +22,7 @@ from app.db import Database
 from app.errors import refused
 from app.fields import MIN_SEQ
 from app.freshness import SEEN
-from app.paging import NoQuery
+from app.paging import PAIRS, NoQuery
 
 _PLAIN = re.compile(rb"[A-Za-z0-9_.~:,=&-]*")
 """A query string in which every character stands for itself."""
@@ -134,14 +134,15 @@ def read_query(request: Request, model: type[NoQuery]) -> NoQuery | None:
         return None
     repeatable = _repeatable(request.scope["endpoint"])
     given: dict[str, Any] = {}
-    for pair in filter(None, text.decode().split("&")):
-        name, _, value = pair.partition("=")
+    pairs = [pair.partition("=")[::2] for pair in filter(None, text.decode().split("&"))]
+    for name, value in pairs:
         if name in repeatable:
             given.setdefault(name, []).append(value)
         elif name in given:
             return None
         else:
             given[name] = value
+    request.scope[PAIRS] = pairs
     try:
         return model.model_validate(given)
     except ValidationError:
