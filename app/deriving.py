@@ -66,7 +66,8 @@ def derive_standings(session: Session, until: int) -> None:
 
 
 def derive_positions(session: Session) -> None:
-    """Fill the table of positions as JSON, which is empty, with what the standings hold."""
+    """Fill the table of positions as JSON anew with what the standings hold, as countries are named now."""
+    session.execute(sa.delete(table_of(PositionJSON)))
     keep_positions(session, 0, 1)
 
 
