@@ -86,6 +86,13 @@ _lines, _entries = table_of(Line), table_of(LineEntry)
 _line, _entry, _relation = _lines.c, _entries.c, table_of(StatementRelation).c
 
 
+# To look a word up in its vocabulary takes longer than to compare it.
+_REFUSAL, _WITHDRAWN, _REPEATS, _CLARIFIES = (
+    *(Kind.REFUSAL, Firmness.WITHDRAWN),
+    *(Relation.REPEATS, Relation.CLARIFIES),
+)
+
+
 class Heard(NamedTuple):
     """A statement as one line hears it."""
 
@@ -115,17 +122,18 @@ class Heard(NamedTuple):
     @property
     def is_refusal(self) -> bool:
         """Whether it refuses, or takes a refusal back."""
-        return self.stance.startswith(Kind.REFUSAL)
+        return self.stance.startswith(_REFUSAL)
 
     def in_line(self) -> dict[str, Any]:
         """Return the columns of `LineEntry`, but for the line's own."""
-        return dict(zip(self._fields[2:], self[2:], strict=True))
+        return dict(zip(_IN_LINE_FIELDS, self[2:], strict=True))
 
     def is_live(self, seq: int) -> bool:
         """Tell whether it was recorded by `seq` and neither corrected nor retracted by then."""
         return self.seq <= seq and (self.left_seq is None or self.left_seq > seq)
 
 
+_IN_LINE_FIELDS = Heard._fields[2:]
 by_place = attrgetter("place")
 """What the entries of a line are sorted by."""
 
@@ -415,27 +423,16 @@ def heard_in(
 
     Takes what has the columns of `Statement`, and of `StatementRelation`.
     """
-    asked = {Relation.REPEATS, Relation.CLARIFIES}
-    starts_on = min(statement.stated_earliest_on or statement.effective_on, statement.effective_on)
-    stance, meaning = f"{statement.kind} {statement.firmness}", meaning_of(statement)
-    is_related = any(each.relation in asked for each in relations)
-    return [
-        Heard(
-            country=statement.country_code,
-            component=component,
-            voice=statement.voice,
-            seq=statement.seq,
-            chain=chain,
-            left_seq=None,
-            effective_on=statement.effective_on,
-            is_withdrawal=statement.firmness == Firmness.WITHDRAWN,
-            starts_on=starts_on,
-            stance=stance,
-            meaning=meaning,
-            is_related=is_related,
-        )
-        for component in components
-    ]
+    effective_on, earliest_on = statement.effective_on, statement.stated_earliest_on
+    place: tuple[Any, ...] = (
+        *(statement.voice, statement.seq, chain, None, effective_on, statement.firmness == _WITHDRAWN),
+        earliest_on if earliest_on is not None and earliest_on < effective_on else effective_on,
+        f"{statement.kind} {statement.firmness}",
+        meaning_of(statement),
+        any(each.relation in (_REPEATS, _CLARIFIES) for each in relations),
+    )
+    country = statement.country_code
+    return [Heard(country, component, *place) for component in components]
 
 
 _IDS = Prepared(

@@ -71,48 +71,80 @@ class _Day(NamedTuple):
     """Entries of it that say the same again."""
 
 
-_effective_on: Callable[[Heard], date] = attrgetter("effective_on")
+NO_ENTRIES: tuple[int, ...] = ()
 _on: Callable[[_Day], date] = attrgetter("on")
+_REPORT = Voice.REPORT
 
 
 class _Log:
-    """What is live in a line, and its days, as far as they had to be heard."""
+    """What is live in a line, and its days, as far as they had to be heard.
+
+    Of its reports only the first day matters: from then on the line knows that nothing is held.
+    """
 
     def __init__(self) -> None:
-        self.live: list[Heard] = []
         self.days: list[_Day] = []
-        self._later: Iterator[_Day] = iter(())
+        self._live: list[Heard] = []
+        self._places: list[tuple[date, bool, int]] = []
+        self._reported: list[date] = []
         self._vague: list[Heard] = []
+        self._later: Iterator[_Day] = iter(())
 
-    def enter(self, stated: Heard) -> None:
-        """Take in a statement that is live now."""
-        insort(self.live, stated, key=by_place)
+    def enter(self, stated: Heard) -> bool:
+        """Take in a statement that is live now; tell whether the line answers anything else for it."""
+        if stated.voice == _REPORT:
+            is_first = stated.effective_on < self._first()
+            insort(self._reported, stated.effective_on)
+            return is_first
+        place = stated.place
+        number = bisect_left(self._places, place)
+        self._places.insert(number, place)
+        self._live.insert(number, stated)
         if stated.starts_on < stated.effective_on:
             self._vague.append(stated)
+        return True
 
-    def leave(self, stated: Heard) -> None:
-        """Let go of a statement."""
-        self.live.pop(bisect_left(self.live, stated.place, key=by_place))
+    def leave(self, stated: Heard) -> bool:
+        """Let go of a statement; tell whether the line answers anything else without it."""
+        if stated.voice == _REPORT:
+            del self._reported[bisect_left(self._reported, stated.effective_on)]
+            return stated.effective_on < self._first()
+        number = bisect_left(self._places, stated.place)
+        del self._places[number], self._live[number]
         self._vague = [each for each in self._vague if each.place != stated.place]
+        return True
+
+    def _first(self) -> date:
+        """Return the first day on which anything is said."""
+        reported = self._reported[0] if self._reported else date.max
+        return min(reported, self._live[0].effective_on) if self._live else reported
 
     def begin(self, live: Iterable[Heard], first: date, marks: Marks) -> None:
         """Begin with what is live; only what comes from the day `first` on will be heard anew."""
-        self.live = sorted(live, key=by_place)
-        self._vague = [each for each in self.live if each.starts_on < each.effective_on]
-        start = bisect_left(self.live, first, key=_effective_on)
+        for each in sorted(live, key=by_place):
+            if each.voice == _REPORT:
+                self._reported.append(each.effective_on)
+            else:
+                self._live.append(each)
+                self._places.append(each.place)
+        self._vague = [each for each in self._live if each.starts_on < each.effective_on]
+        start, before = bisect_left(self._places, (first, False, 0)), None
         if start:
-            on, state = self.live[start - 1].effective_on, line_state(self.live[:start], marks)
+            on, state = self._live[start - 1].effective_on, line_state(self._live[:start], marks)
             held = state.held()
-            self.days = [_Day(on, state, held, _stand(on, held, None, ""), (), ())]
-        before = self.days[0] if start else None
-        self._later = _days(self.live.copy(), start, before, marks)
+            before = _Day(on, state, held, _stand(on, held, None, ""), (), ())
+        elif self._first() < first:
+            before = _nothing_from(self._first())
+        if before is not None:
+            self.days.append(before)
+        self._later = _days(self._live.copy(), start, before, marks, self._first())
 
     def _place_of(self, day: date) -> int:
         """Return the place of the first day on or after `day`; it is heard if it was not yet."""
         while not self.days or self.days[-1].on < day:
             found = next(self._later, None)
             if found is None:
-                break
+                return len(self.days)
             self.days.append(found)
         return bisect_left(self.days, day, key=_on)
 
@@ -126,18 +158,19 @@ class _Log:
         """
         first, last = span
         # What is said later may contest what was said in between.
-        reaching = (each.effective_on for each in self._vague if each.starts_on <= last < each.effective_on)
-        last = max(reaching, default=last)
+        for each in self._vague:
+            if each.starts_on <= span[1] and each.effective_on > last:
+                last = each.effective_on
         kept = self._place_of(first)
         before = self.days[kept - 1] if kept else None
-        start, begun = bisect_left(self.live, first, key=_effective_on), None
+        start, begun = bisect_left(self._places, (first, False, 0)), None
         if only is not None and kept < len(self.days) and self.days[kept].on == first:
-            place = bisect_left(self.live, only.place, key=by_place)
-            if place + 1 == len(self.live) or self.live[place + 1].effective_on > first:
+            place = bisect_left(self._places, only.place)
+            if place + 1 == len(self._live) or self._places[place + 1][0] > first:
                 # It is the last of a day that was heard but for it.
                 start, begun = place, self.days[kept]
         new: list[_Day] = []
-        for day in _days(self.live, start, before, marks, begun):
+        for day in _days(self._live, start, before, marks, self._first(), begun):
             new.append(day)
             if day.on < last:
                 continue
@@ -157,33 +190,46 @@ class _Log:
 
 def _began(days: Iterable[_Day]) -> dict[date, Stand]:
     """Return what began to hold on some days."""
-    return {day.on: day.stand for day in days if day.stand.holds_from == day.on}
+    return {on: stand for on, _, _, stand, _, _ in days if stand[0] == on}
+
+
+def _nothing_from(day: date) -> _Day:
+    """Return the day from which on it is known that nothing is held."""
+    return _Day(day, LineState(), None, _stand(day, None, None, ""), (), ())
 
 
 def _days(
-    line: list[Heard], start: int, before: _Day | None, marks: Marks, begun: _Day | None = None
+    line: list[Heard], start: int, before: _Day | None, marks: Marks, first: date, begun: _Day | None = None
 ) -> Iterator[_Day]:
     """Yield the days of a line from its entry number `start` on, `before` being the day ahead of that.
 
-    `begun` is the first day as far as it came to before that entry.
+    `first` is the day from which on anything is known, be it by a report; `begun` the first day to
+    be told, as far as it came to before that entry.
     """
+    number, count = start, len(line)
+    if before is None and (not line or first < line[0].effective_on) and first < date.max:
+        before = _nothing_from(first)
+        yield before
     state, held, stand = (LineState(), None, NOTHING) if before is None else before[1:4]
-    number = start
-    while number < len(line):
-        on, was, changing, affirming = line[number].effective_on, held, list[int](), list[int]()
+    while number < count:
+        stated = line[number]
+        on, was = stated.effective_on, held
+        changing, affirming = NO_ENTRIES, NO_ENTRIES
         if begun is not None:
-            state, held, changing, affirming = begun.state, begun.held, [*begun.changing], [*begun.affirming]
+            _, state, held, _, changing, affirming = begun
             begun = None
-        while number < len(line) and (stated := line[number]).effective_on == on:
-            if stated.voice != Voice.REPORT:
-                state = state.hear(line, number, marks)
-                earlier, held = held, state.held()
-                if _differs(earlier, held):
-                    changing.append(stated.seq)
-                # It may do both: what contests the run before and after need not be the same.
-                if earlier and held and held.affirmations > earlier.affirmations:
-                    affirming.append(stated.seq)
+        while stated.effective_on == on:
+            state = state.hear(line, number, marks)
+            earlier, held = held, state.held()
+            if _differs(earlier, held):
+                changing += (stated.seq,)
+            # It may do both: what contests the run before and after need not be the same.
+            if earlier and held and held.affirmations > earlier.affirmations:
+                affirming += (stated.seq,)
             number += 1
+            if number == count:
+                break
+            stated = line[number]
         # Also where nothing is seen on a line's first day: from it on there are words.
         if held is not was or stand is NOTHING:
             step, seqs = None, ""
@@ -194,11 +240,11 @@ def _days(
             found = _stand(on, held, step, seqs)
             if found.answer != stand.answer or stand is NOTHING:
                 stand = found
-        yield _Day(on, state, held, stand, tuple(changing), tuple(affirming))
+        yield _Day(on, state, held, stand, changing, affirming)
 
 
 def _differs(before: Held | None, after: Held | None) -> bool:
-    return before is not after if before is None else before.differs(after)
+    return after is not None if before is None else before.differs(after)
 
 
 def _stand(on: date, held: Held | None, step: str | None, seqs: str) -> Stand:
@@ -246,7 +292,7 @@ class Replay:
                 self._entering.setdefault(each.seq, []).append(each)
             if each.left_seq is not None and each.left_seq > seq:
                 self._leaving.setdefault(each.left_seq, []).append(each)
-            if each.is_related:
+            if each.is_related and each.voice != _REPORT:
                 for chain in relations.reached(each):
                     following.setdefault(chain, []).append(each)
         for chain, followers in following.items():
@@ -275,21 +321,24 @@ class Replay:
         """Move on to entry `seq`, the next of `seqs`."""
         days: dict[LineKey, list[date]] = {}
         for each in self._leaving.get(seq, ()):
-            self._logs[each.key].leave(each)
-            days.setdefault(each.key, []).append(each.effective_on)
+            if self._logs[each.key].leave(each):
+                days.setdefault(each.key, []).append(each.effective_on)
         for each in self._following.get(seq, ()):
             if each.is_live(seq):
                 days.setdefault(each.key, []).append(each.effective_on)
         only: dict[LineKey, Heard] = {}
         for each in self._entering.get(seq, ()):
-            self._logs[each.key].enter(each)
-            if each.key not in days:
-                only[each.key] = each
-            days.setdefault(each.key, []).append(each.effective_on)
+            if self._logs[each.key].enter(each):
+                if each.key not in days:
+                    only[each.key] = each
+                days.setdefault(each.key, []).append(each.effective_on)
         marks = Marks(self._relations, seq)
-        spans = ((key, (min(found), max(found))) for key, found in sorted(days.items()))
-        moved = (Moved(key, *self._logs[key].restate(span, marks, only.get(key))) for key, span in spans)
-        return [each for each in moved if each.closed or each.opened]
+        moved: list[Moved] = []
+        for key, found in sorted(days.items()):
+            closed, opened = self._logs[key].restate((min(found), max(found)), marks, only.get(key))
+            if closed or opened:
+                moved.append(Moved(key, closed, opened))
+        return moved
 
 
 RECENT = (12, 96, 768)
