@@ -17,7 +17,7 @@ from app.db import table_of, utc_now
 from app.digests import entry_json, next_digest
 from app.lines import Line, LineEntry, LineKey, heard_in, line_ids, newest_line_id
 from app.prepared import Prepared, insert_rows
-from app.replay import record_standings
+from app.replay import Touched, record_standings
 from app.sources import Source
 from app.statements import Statement, StatementJSON, StatementRelation, pieces_from
 from app.vocabulary import Component
@@ -75,7 +75,9 @@ class Appending:
         self._session = session
         self._derived = head.seq
         self._rows: dict[type[SQLModel], list[Mapping[str, Any]]] = {table: [] for table in ORDER}
+        self._touched = Touched()
         self._left: list[dict[str, int]] = []
+        self._was_left = False
         self._lines: dict[str, dict[str, int]] = {}
         self._newest_line: int | None = None
 
@@ -120,16 +122,19 @@ class Appending:
                 self._rows[table] = []
         if self._left:
             _LEAVE.change(self._session, *self._left)
-            self._left = []
+            self._left, self._was_left = [], True
 
     def derive(self) -> None:
         """Insert what was added, and what follows from it since the last time."""
         self.insert()
         if self.head.seq > self._derived:
-            touched, moved = record_standings(self._session, self._derived, self.head.seq)
-            self.touched |= touched
-            self.moved |= moved
-            self._derived = self.head.seq
+            touched, after = self._touched, self._derived
+            self._touched, self._derived = Touched(), self.head.seq
+            if self._was_left:
+                touched.note_left(self._session, after, self._derived)
+                self._was_left = False
+            self.moved |= record_standings(self._session, touched, after, self._derived)
+            self.touched |= touched.lines.keys()
 
     def _enter_lines(
         self, statement: Values, components: Sequence[Component], chain: int, relations: Sequence[Values]
@@ -141,7 +146,9 @@ class Appending:
                 ids[heard.component] = self._next_line()
                 line = {"country_code": heard.country, "component": heard.component}
                 self._rows[Line].append(line | {"id": ids[heard.component]})
-            self._rows[LineEntry].append({"line_id": ids[heard.component]} | heard.in_line())
+            line_id = ids[heard.component]
+            self._rows[LineEntry].append({"line_id": line_id} | heard.in_line())
+            self._touched.note((heard.key, line_id), heard.voice, heard.effective_on, 1)
 
     def _known_lines(self, country: str) -> dict[str, int]:
         if country not in self._lines:

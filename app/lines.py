@@ -286,47 +286,71 @@ def _heard_between(shape: Shape, *ends: str) -> Prepared:
     return Prepared(query)
 
 
-def said_since(session: Session, key: LineKey, day: date, seqs: tuple[int, int]) -> list[Heard]:
-    """Return what counts in a line from `day` on and was live at any seq between two, both included."""
-    return [Heard._make(row) for row in _SAID_SINCE.rows(session, **_asked(key, day, seqs))]
+def said_around(
+    session: Session, line: tuple[LineKey, int], day: date, seqs: tuple[int, int], most: tuple[int, int]
+) -> list[Heard]:
+    """Return what is said in a line, given with its id, around a day, as known from one seq to another.
+
+    Of each voice that are at most so many statements before the day, the last ones as known at the
+    first seq, and so many from the day on; but of reports the last one before it. Besides, whatever
+    else may have been said by that day. In no particular order.
+    """
+    key, line_id = line
+    asked = {"line": line_id, "day": day, "first": seqs[0], "last": seqs[1]}
+    rows = _SAID_AROUND.rows(session, **asked, before=most[0], since=most[1])
+    return [Heard(*key, *row) for row in {row[1]: row for row in rows}.values()]
 
 
-def said_before(session: Session, key: LineKey, voice: Voice, day: date, seq: int, most: int) -> list[Heard]:
-    """Return what a voice said last in a line before `day`, as known at `seq`: at most so many, in order."""
-    asked = _asked(key, day, (seq, seq)) | {"most": most}
-    if voice is Voice.REPORT:
-        rows = _REPORTED_BEFORE.rows(session, **asked)
-    else:
-        rows = _SAID_BEFORE.rows(session, **asked, voice=voice)
-    return [Heard._make(row) for row in reversed(rows)]
+def _spoken(voice: Voice) -> sa.ColumnElement[bool]:
+    """Return the condition that a voice speaks, spelt out: else no database sees which index serves."""
+    is_else = [] if voice is Voice.REPORT else [_entry.voice != REPORT]
+    return sa.and_(_entry.voice == sa.literal_column(f"'{voice}'"), *is_else)
 
 
-def _asked(key: LineKey, day: date, seqs: tuple[int, int]) -> dict[str, Any]:
-    return {"country": key[0], "component": key[1], "day": day, "first": seqs[0], "last": seqs[1]}
-
-
-_IN_ONE_LINE = _HEARD.where(
-    _line.country_code == sa.bindparam("country"),
-    sa.type_coerce(_line.component, sa.String) == sa.bindparam("component"),
-    live_between(unsought(_entry), _FIRST, _LAST),
-)
-_DAY = sa.bindparam("day", type_=sa.Date)
 REPORT: Any = sa.literal_column(f"'{Voice.REPORT}'")
-"""The voice of reports, spelt out: else no database sees that the index of reports serves, or the other."""
+"""The voice of reports, spelt out like that."""
 
-_IS_REPORT: Any = _entry.voice == REPORT
-_IS_ELSE: Any = _entry.voice != REPORT
-_SPEAKS = sa.or_(*(_entry.voice == voice for voice in Voice if voice is not Voice.REPORT))
-_SINCE = _IN_ONE_LINE.where(_entry.effective_on >= _DAY)
-# One for each index.
-_SAID_SINCE = Prepared(sa.union_all(_SINCE.where(_IS_REPORT), _SINCE.where(_IS_ELSE, _SPEAKS)))
-_LAST_BEFORE = (
-    _IN_ONE_LINE.where(_entry.effective_on < _DAY)
-    .order_by(_entry.effective_on.desc(), _entry.is_withdrawal.desc(), _entry.chain.desc())
-    .limit(sa.bindparam("most", type_=sa.Integer))
+_DAY = sa.bindparam("day", type_=sa.Date)
+SPEAKERS = tuple(voice for voice in Voice if voice is not Voice.REPORT)
+"""The voices that can set a position."""
+
+_PLACE = (sa.type_coerce(_entry.voice, sa.String).label("voice"), *_IN_LINE)
+
+
+def _before(voice: Voice, most: Any) -> Any:
+    said = sa.select(*_PLACE).where(
+        *(_entry.line_id == sa.bindparam("line"), _spoken(voice), _entry.effective_on < _DAY),
+        live_between(unsought(_entry), _FIRST, _FIRST),
+    )
+    last = (_entry.effective_on.desc(), _entry.is_withdrawal.desc(), _entry.chain.desc())
+    return sa.select(said.order_by(*last).limit(most).subquery())
+
+
+def _since(voice: Voice) -> Any:
+    said = sa.select(*_PLACE).where(
+        *(_entry.line_id == sa.bindparam("line"), _spoken(voice), _entry.effective_on >= _DAY),
+        live_between(unsought(_entry), _FIRST, _LAST),
+    )
+    most = sa.bindparam("since", type_=sa.Integer)
+    return sa.select(said.order_by(_entry.effective_on, _entry.seq).limit(most).subquery())
+
+
+def _reaching(voice: Voice) -> Any:
+    return sa.select(*_PLACE).where(
+        *(_entry.line_id == sa.bindparam("line"), _spoken(voice), _entry.effective_on > _DAY),
+        _entry.starts_on <= _DAY,
+        live_between(unsought(_entry), _FIRST, _LAST),
+    )
+
+
+_SAID_AROUND = Prepared(
+    sa.union_all(
+        *(_before(voice, sa.bindparam("before", type_=sa.Integer)) for voice in SPEAKERS),
+        _before(Voice.REPORT, sa.literal_column("1")),
+        *map(_since, Voice),
+        *map(_reaching, SPEAKERS),
+    )
 )
-_REPORTED_BEFORE = Prepared(_LAST_BEFORE.where(_IS_REPORT))
-_SAID_BEFORE = Prepared(_LAST_BEFORE.where(_IS_ELSE, _entry.voice == sa.bindparam("voice")))
 
 
 def possible_entries(session: Session, seq: int, day: date, lines: Lines = EVERY) -> list[Heard]:

@@ -7,6 +7,7 @@ import itertools
 from bisect import bisect_left, insort
 from collections import Counter
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
 from datetime import date
 from itertools import groupby
 from operator import attrgetter, itemgetter
@@ -17,6 +18,7 @@ from sqlmodel import Session
 
 from app.db import among_named, table_of
 from app.lines import (
+    SPEAKERS,
     Heard,
     Line,
     LineEntry,
@@ -27,8 +29,7 @@ from app.lines import (
     entries,
     following_lines,
     relations_of,
-    said_before,
-    said_since,
+    said_around,
 )
 from app.positions import Held, LineState, line_state
 from app.prepared import Prepared, insert_rows
@@ -39,6 +40,10 @@ from app.vocabulary import Voice
 
 def _joined(found: Iterable[int]) -> str:
     return ",".join(map(str, found))
+
+
+Span = tuple[date, date]
+"""Two days, both included."""
 
 
 class Marks:
@@ -89,6 +94,8 @@ class _Log:
         self._reported: list[date] = []
         self._vague: list[Heard] = []
         self._later: Iterator[_Day] = iter(())
+        self.differs_to_the_end = False
+        """Whether something was another up to the last of the days."""
 
     def enter(self, stated: Heard) -> bool:
         """Take in a statement that is live now; tell whether the line answers anything else for it."""
@@ -181,6 +188,7 @@ class _Log:
         else:
             self.days += self._later
             end = len(self.days)
+            self.differs_to_the_end = True
         held, holds = _began(self.days[kept:end]), _began(new)
         self.days[kept:end] = new
         closed = [stand for on, stand in held.items() if holds.get(on) != stand]
@@ -312,6 +320,10 @@ class Replay:
             self._logs[key] = _Log()
             self._logs[key].begin(in_line, first.get(key, date.max), Marks(relations, seq))
 
+    def differs_to_the_end(self, lines: Iterable[LineKey]) -> bool:
+        """Tell whether something was another up to the last day that is there of any of these lines."""
+        return any(self._logs[key].differs_to_the_end for key in lines)
+
     @property
     def seqs(self) -> list[int]:
         """The entries that may change anything, in order."""
@@ -341,49 +353,79 @@ class Replay:
         return moved
 
 
-RECENT = (12, 96, 768)
-"""How many statements of a voice are looked at for one that begins a run whatever was said before.
+RECENT = (8, 64, 512)
+"""How many statements of a voice are looked at, before a day and from then on.
 
-More of them where fewer are not enough; where none are, the whole line is heard.
+Before it, for one that begins a run whatever was said earlier; from then on, for a day on which the
+line is as it was. More of them where fewer are not enough; where none are, the whole line is heard.
 """
+
+ALL = 2**31 - 1
+
+
+class Lately(NamedTuple):
+    """What lines have to hear of some entries, without what their past comes to anyway."""
+
+    heard: list[Heard]
+    cut: list[LineKey]
+    """Lines of which more has to be heard if something differs up to the last day that is there."""
 
 
 def heard_lately(
-    session: Session, moved: Mapping[LineKey, date], after: int, until: int
-) -> list[Heard] | None:
-    """Return what lines have to hear of some entries, without what their past comes to by then anyway.
+    session: Session,
+    moved: Mapping[LineKey, Span],
+    ids: Mapping[LineKey, int],
+    seqs: tuple[int, int],
+    most: int,
+) -> Lately | None:
+    """Return what lines have to hear of the entries above one seq and up to another.
 
-    Of each line that is all from its first day on that is moved, and what each voice said last
-    before. None where that is not enough to tell what it held.
+    Of each line that is what each voice said last before its first day that is moved, and what it
+    says from then on: of both at most so many statements, but all where several days are moved.
+    None where that is not enough to tell what was held, or what may have been said by then.
     """
-    found: list[Heard] = []
-    for key, first in moved.items():
-        later = said_since(session, key, first, (after, until))
-        found += later
-        for voice in (Voice.GOVERNMENT, Voice.HEAD_OF_STATE):
-            follows = [each for each in later if each.voice == voice]
-            for most in RECENT:
-                said = said_before(session, key, voice, first, after, most)
-                if len(said) < most or _is_enough(said, follows):
-                    found += said
-                    break
-            else:
+    found = Lately([], [])
+    for key, (first, last) in moved.items():
+        later = most if first == last else ALL
+        said = said_around(session, (key, ids[key]), first, seqs, (most, later))
+        before = [each for each in said if each.effective_on < first]
+        since = [each for each in said if each.effective_on >= first]
+        end = min((_end(since, voice, later) for voice in SPEAKERS), default=date.max)
+        if any(each.starts_on <= last and each.effective_on >= end for each in since):
+            return None
+        since = [each for each in since if each.effective_on < end]
+        for voice in SPEAKERS:
+            spoken = sorted((each for each in before if each.voice == voice), key=by_place)
+            enough = _enough(spoken, [each for each in since if each.voice == voice])
+            if enough is None and len(spoken) == most:
                 return None
-        # Before the first report a line knows nothing, and from it on that nothing is held.
-        found += said_before(session, key, Voice.REPORT, first, after, 1)
+            found.heard.extend(spoken if enough is None else enough)
+        found.heard.extend(each for each in before if each.voice == _REPORT)
+        found.heard.extend(since)
+        if end < date.max:
+            found.cut.append(key)
     return found
 
 
-def _is_enough(said: Sequence[Heard], follows: Iterable[Heard]) -> bool:
-    """Tell whether what a voice said last tells its state, whatever it said before.
+def _end(since: Iterable[Heard], voice: Voice, most: int) -> date:
+    """Return the first day of which it is not sure that all is there that a voice says on it."""
+    days = sorted(each.effective_on for each in since if each.voice == voice)
+    return days[most - 1] if len(days) >= most else date.max
+
+
+def _enough(said: Sequence[Heard], follows: Iterable[Heard]) -> Sequence[Heard] | None:
+    """Return what of that which a voice said last tells its state, whatever it said before; None: nothing.
 
     Something has to begin a run for certain, and nothing from there on may be so vague that it
     contests what is older than `said`.
     """
     begins = next((number for number in reversed(range(len(said))) if _begins_run(said, number)), None)
     if begins is None:
-        return False
-    return min(each.starts_on for each in (*said[begins:], *follows)) > said[0].effective_on
+        return None
+    starts_on = min(each.starts_on for each in (*said[begins:], *follows))
+    if starts_on <= said[0].effective_on:
+        return None
+    return [each for number, each in enumerate(said) if number >= begins or each.effective_on >= starts_on]
 
 
 def _begins_run(said: Sequence[Heard], number: int) -> bool:
@@ -402,49 +444,44 @@ def _begins_run(said: Sequence[Heard], number: int) -> bool:
     return False
 
 
-class Touched(NamedTuple):
+@dataclass(slots=True)
+class Touched:
     """What some entries touch."""
 
-    lines: dict[LineKey, date]
-    """The lines that they enter or leave, each with the first day on which they do."""
-    ids: dict[LineKey, int]
+    lines: dict[LineKey, Span] = field(default_factory=dict)
+    """The lines that they enter or leave, each with the first and the last day on which they do."""
+    ids: dict[LineKey, int] = field(default_factory=dict)
     """The ids of those."""
-    chains: set[int]
-    """The older chains that go on there."""
-    reports: dict[int, Counter[date]]
+    chains: set[int] = field(default_factory=set)
+    """The chains that go on there."""
+    reports: dict[int, Counter[date]] = field(default_factory=dict)
     """By line id, and by the end of the month: how many more reports there are."""
 
+    def note(self, line: tuple[LineKey, int], voice: str, day: date, more: int) -> None:
+        """Note a line, given with its id, that a statement enters (`more` is 1) or leaves (-1)."""
+        key, line_id = line
+        first, last = self.lines.get(key, (day, day))
+        self.lines[key] = min(day, first), max(day, last)
+        self.ids[key] = line_id
+        if voice == _REPORT:
+            self.reports.setdefault(line_id, Counter())[month_end(day)] += more
 
-def touched(session: Session, after: int, until: int) -> Touched:
-    """Return what the entries above `after` and up to `until` touch."""
-    found = Touched({}, {}, set(), {})
-    for moving, more in ((_ENTERED, 1), (_LEFT, -1)):
-        for country, component, line_id, voice, chain, day in moving.rows(session, after=after, until=until):
-            key = (country, component)
-            found.lines[key] = min(day, found.lines.get(key, day))
-            found.ids[key] = line_id
-            if chain <= after:
-                found.chains.add(chain)
-            if voice == Voice.REPORT:
-                found.reports.setdefault(line_id, Counter())[month_end(day)] += more
-    return found
+    def note_left(self, session: Session, after: int, until: int) -> None:
+        """Note the lines that were left by the entries above `after` and up to `until`."""
+        for country, component, line_id, voice, chain, day in _LEFT.rows(session, after=after, until=until):
+            self.note(((country, component), line_id), voice, day, -1)
+            self.chains.add(chain)
 
 
 _line, _entry, _standing = table_of(Line), table_of(LineEntry), table_of(Standing)
-
-
-def _moving(moment: Any) -> Prepared:
-    return Prepared(
-        sa.select(
-            *(_line.c.country_code, sa.type_coerce(_line.c.component, sa.String), _line.c.id),
-            *(sa.type_coerce(_entry.c.voice, sa.String), _entry.c.chain, _entry.c.effective_on),
-        )
-        .select_from(sa.join(_entry, _line, _line.c.id == _entry.c.line_id))
-        .where(moment > sa.bindparam("after"), moment <= sa.bindparam("until"))
+_LEFT = Prepared(
+    sa.select(
+        *(_line.c.country_code, sa.type_coerce(_line.c.component, sa.String), _line.c.id),
+        *(sa.type_coerce(_entry.c.voice, sa.String), _entry.c.chain, _entry.c.effective_on),
     )
-
-
-_ENTERED, _LEFT = _moving(_entry.c.seq), _moving(_entry.c.left_seq)
+    .select_from(sa.join(_entry, _line, _line.c.id == _entry.c.line_id))
+    .where(_entry.c.left_seq > sa.bindparam("after"), _entry.c.left_seq <= sa.bindparam("until"))
+)
 _CLOSE = Prepared(
     sa.update(_standing)
     .where(
@@ -487,28 +524,46 @@ def derived(found: Replay, ids: Mapping[LineKey, int]) -> Derived:
     return Derived(closed, opened, moved)
 
 
-def record_standings(session: Session, after: int, until: int) -> tuple[set[LineKey], set[LineKey]]:
+def record_standings(session: Session, touched: Touched, after: int, until: int) -> set[LineKey]:
     """Record what follows from the entries above `after` and up to `until`, under the write lock.
 
-    Return the lines that they enter or leave, and those that answer something else on any day. Lines
-    of one country are heard at a time: those of all may be too many to be in memory.
+    Return the lines that answer something else on any day. Those of one country are heard at a
+    time: all of them may be too many to be in memory.
     """
-    lines, ids, chains, reports = touched(session, after, until)
-    count_more(session, reports)
-    following = following_lines(session, chains, until) if chains else set()
+    count_more(session, touched.reports)
+    following = following_lines(session, touched.chains, until) if touched.chains else set()
+    ids = touched.ids
     if following:
-        ids |= ids_of(session, {country for country, _ in following})
+        ids = ids_of(session, {country for country, _ in following}) | ids
     moved: set[LineKey] = set()
-    for _, of_country in groupby(sorted(lines.keys() | following), key=itemgetter(0)):
-        keys, heard = list(of_country), None
-        if not following:
-            heard = heard_lately(session, {key: lines[key] for key in keys}, after, until)
-        if heard is None:
-            heard = entries(session, (after, until), Lines(keys=keys))
-        rows = derived(Replay(heard, relations_of(session, heard, until), after), ids)
+    for _, of_country in groupby(sorted(touched.lines.keys() | following), key=itemgetter(0)):
+        keys = list(of_country)
+        lines = {} if following else {key: touched.lines[key] for key in keys}
+        rows = _follows(session, keys, lines, ids, (after, until))
         insert(session, rows)
         moved |= rows.moved
-    return {*lines}, moved
+    return moved
+
+
+def _follows(
+    session: Session,
+    keys: Collection[LineKey],
+    moved: Mapping[LineKey, Span],
+    ids: Mapping[LineKey, int],
+    seqs: tuple[int, int],
+) -> Derived:
+    """Return what follows in some lines: where it is known which days are moved, by as little as tells."""
+    after, until = seqs
+    for most in RECENT if moved else ():
+        lately = heard_lately(session, moved, ids, seqs, most)
+        if lately is None:
+            continue
+        found = Replay(lately.heard, relations_of(session, lately.heard, until), after)
+        rows = derived(found, ids)
+        if not found.differs_to_the_end(lately.cut):
+            return rows
+    heard = entries(session, seqs, Lines(keys=keys))
+    return derived(Replay(heard, relations_of(session, heard, until), after), ids)
 
 
 def ids_of(session: Session, countries: Collection[str]) -> dict[LineKey, int]:
