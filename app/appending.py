@@ -5,16 +5,17 @@ Whoever appends holds the write lock, so `seq` has no gaps and commits in its ow
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from datetime import datetime, timedelta
+from datetime import date, datetime, timedelta
 from types import SimpleNamespace
 from typing import Any
 
 import sqlalchemy as sa
 from sqlmodel import Session, SQLModel
 
-from app.changes import Change, Head
+from app.changes import Change, ChangeView, Head, newest_entry
 from app.db import table_of, utc_now
 from app.digests import entry_json, next_digest
+from app.items import Item
 from app.lines import Line, LineEntry, LineKey, heard_in, line_ids, newest_line_id
 from app.prepared import Prepared, insert_rows
 from app.replay import Touched, record_standings
@@ -69,9 +70,9 @@ class Appending:
         self.head = head
         """The head that the record has once everything is inserted."""
         self.touched: set[LineKey] = set()
-        """The lines that the entries enter or leave, as far as what follows was derived."""
-        self.moved: set[LineKey] = set()
-        """The lines that answer something else since, as far as that."""
+        """The lines that the entries enter or leave, of those of which what follows was derived last."""
+        self.moved: dict[LineKey, date] = {}
+        """The lines that answer something else for these, each with the last day from which on it does."""
         self._session = session
         self._derived = head.seq
         self._rows: dict[type[SQLModel], list[Mapping[str, Any]]] = {table: [] for table in ORDER}
@@ -80,6 +81,8 @@ class Appending:
         self._was_left = False
         self._lines: dict[str, dict[str, int]] = {}
         self._newest_line: int | None = None
+        self._newest: tuple[Values, str | None] | None = None
+        """The entry that was added last, and the JSON of its statement."""
 
     def add_source(self, source: Values) -> None:
         """Add a source that is not known yet, by the columns of `Source`."""
@@ -101,17 +104,23 @@ class Appending:
                 relation.seq = change.seq
         change.digest = next_digest(self.head.digest, entry_json(change, statement, relations, source))
         self._rows[Change].append(vars(change))
+        self._newest = change, None
         if change.replaces is not None:
             self._left.append({"replaced": change.replaces, "left": change.seq})
         if draft is not None and statement is not None:
             self._rows[Statement].append(vars(statement))
             self._rows[StatementRelation] += map(vars, relations)
-            self._rows[StatementJSON].append(
-                {"seq": statement.seq, **pieces_from(statement, draft.source, relations)._asdict()}
-            )
+            pieces = pieces_from(statement, draft.source, relations)
+            self._rows[StatementJSON].append({"seq": statement.seq, **pieces._asdict()})
+            self._newest = change, pieces.statement(statement.seq, statement.country_code)
             self._enter_lines(statement, draft.components, change.chain, relations)
         self.head = Head(change.seq, change.recorded_at, change.digest)
         return self.head
+
+    def entry(self) -> Item[ChangeView]:
+        """Return the entry that was added last."""
+        assert self._newest is not None
+        return newest_entry(*self._newest)
 
     def insert(self) -> None:
         """Insert what was added since the last time."""
@@ -133,8 +142,8 @@ class Appending:
             if self._was_left:
                 touched.note_left(self._session, after, self._derived)
                 self._was_left = False
-            self.moved |= record_standings(self._session, touched, after, self._derived)
-            self.touched |= touched.lines.keys()
+            self.moved = record_standings(self._session, touched, after, self._derived)
+            self.touched = set(touched.lines)
 
     def _enter_lines(
         self, statement: Values, components: Sequence[Component], chain: int, relations: Sequence[Values]

@@ -291,14 +291,23 @@ def said_around(
 ) -> list[Heard]:
     """Return what is said in a line, given with its id, around a day, as known from one seq to another.
 
-    Of each voice that are at most so many statements before the day, the last ones as known at the
-    first seq, and so many from the day on; but of reports the last one before it. Besides, whatever
-    else may have been said by that day. In no particular order.
+    Of each voice but reports that are at most so many statements before the day, the last ones as
+    known at the first seq, and so many from the day on; besides, whatever later may have been said
+    by that day. In no particular order.
     """
     key, line_id = line
     asked = {"line": line_id, "day": day, "first": seqs[0], "last": seqs[1]}
     rows = _SAID_AROUND.rows(session, **asked, before=most[0], since=most[1])
     return [Heard(*key, *row) for row in {row[1]: row for row in rows}.values()]
+
+
+def reported_around(
+    session: Session, line: tuple[LineKey, int], day: date, seqs: tuple[int, int]
+) -> list[Heard]:
+    """Return the last report in a line before a day, as known at the first seq, and all from the day on."""
+    key, line_id = line
+    asked = {"line": line_id, "day": day, "first": seqs[0], "last": seqs[1]}
+    return [Heard(*key, *row) for row in _REPORTED_AROUND.rows(session, **asked, before=1, since=ALL)]
 
 
 def _spoken(voice: Voice) -> sa.ColumnElement[bool]:
@@ -317,12 +326,13 @@ SPEAKERS = tuple(voice for voice in Voice if voice is not Voice.REPORT)
 _PLACE = (sa.type_coerce(_entry.voice, sa.String).label("voice"), *_IN_LINE)
 
 
-def _before(voice: Voice, most: Any) -> Any:
+def _before(voice: Voice) -> Any:
     said = sa.select(*_PLACE).where(
         *(_entry.line_id == sa.bindparam("line"), _spoken(voice), _entry.effective_on < _DAY),
         live_between(unsought(_entry), _FIRST, _FIRST),
     )
     last = (_entry.effective_on.desc(), _entry.is_withdrawal.desc(), _entry.chain.desc())
+    most = sa.bindparam("before", type_=sa.Integer)
     return sa.select(said.order_by(*last).limit(most).subquery())
 
 
@@ -332,25 +342,23 @@ def _since(voice: Voice) -> Any:
         live_between(unsought(_entry), _FIRST, _LAST),
     )
     most = sa.bindparam("since", type_=sa.Integer)
-    return sa.select(said.order_by(_entry.effective_on, _entry.seq).limit(most).subquery())
+    return sa.select(said.order_by(_entry.effective_on).limit(most).subquery())
 
 
 def _reaching(voice: Voice) -> Any:
     return sa.select(*_PLACE).where(
         *(_entry.line_id == sa.bindparam("line"), _spoken(voice), _entry.effective_on > _DAY),
-        _entry.starts_on <= _DAY,
-        live_between(unsought(_entry), _FIRST, _LAST),
+        *(_entry.starts_on <= _DAY, live_between(unsought(_entry), _FIRST, _LAST)),
     )
 
+
+ALL = 2**31 - 1
+"""For how many are wanted where that is all."""
 
 _SAID_AROUND = Prepared(
-    sa.union_all(
-        *(_before(voice, sa.bindparam("before", type_=sa.Integer)) for voice in SPEAKERS),
-        _before(Voice.REPORT, sa.literal_column("1")),
-        *map(_since, Voice),
-        *map(_reaching, SPEAKERS),
-    )
+    sa.union_all(*map(_before, SPEAKERS), *map(_since, SPEAKERS), *map(_reaching, SPEAKERS))
 )
+_REPORTED_AROUND = Prepared(sa.union_all(_before(Voice.REPORT), _since(Voice.REPORT)))
 
 
 def possible_entries(session: Session, seq: int, day: date, lines: Lines = EVERY) -> list[Heard]:

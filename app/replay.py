@@ -18,6 +18,7 @@ from sqlmodel import Session
 
 from app.db import among_named, table_of
 from app.lines import (
+    ALL,
     SPEAKERS,
     Heard,
     Line,
@@ -29,6 +30,7 @@ from app.lines import (
     entries,
     following_lines,
     relations_of,
+    reported_around,
     said_around,
 )
 from app.positions import Held, LineState, line_state
@@ -353,14 +355,12 @@ class Replay:
         return moved
 
 
-RECENT = (8, 64, 512)
+RECENT = (6, 48, 384)
 """How many statements of a voice are looked at, before a day and from then on.
 
 Before it, for one that begins a run whatever was said earlier; from then on, for a day on which the
 line is as it was. More of them where fewer are not enough; where none are, the whole line is heard.
 """
-
-ALL = 2**31 - 1
 
 
 class Lately(NamedTuple):
@@ -387,7 +387,8 @@ def heard_lately(
     found = Lately([], [])
     for key, (first, last) in moved.items():
         later = most if first == last else ALL
-        said = said_around(session, (key, ids[key]), first, seqs, (most, later))
+        line = key, ids[key]
+        said = said_around(session, line, first, seqs, (most, later))
         before = [each for each in said if each.effective_on < first]
         since = [each for each in said if each.effective_on >= first]
         end = min((_end(since, voice, later) for voice in SPEAKERS), default=date.max)
@@ -400,8 +401,10 @@ def heard_lately(
             if enough is None and len(spoken) == most:
                 return None
             found.heard.extend(spoken if enough is None else enough)
-        found.heard.extend(each for each in before if each.voice == _REPORT)
         found.heard.extend(since)
+        if not before:
+            # From the first report on, a line that says nothing yet knows that nothing is held.
+            found.heard.extend(reported_around(session, line, first, seqs))
         if end < date.max:
             found.cut.append(key)
     return found
@@ -494,23 +497,24 @@ _CLOSE = Prepared(
 
 
 class Derived(NamedTuple):
-    """Rows that follow from entries: those that hold no more, and new ones; and the lines that are moved."""
+    """Rows that follow from entries: those that hold no more, and new ones."""
 
     closed: list[dict[str, Any]]
     opened: list[dict[str, Any]]
-    moved: set[LineKey]
+    moved: dict[LineKey, date]
+    """The lines that are moved, each with the last day from which on one of these rows holds."""
 
 
 def derived(found: Replay, ids: Mapping[LineKey, int]) -> Derived:
     """Play a replay to its end, and return what follows for `Standing`; `ids` are those of its lines."""
     closed: list[dict[str, Any]] = []
     opened: list[dict[str, Any]] = []
-    moved: set[LineKey] = set()
+    moved: dict[LineKey, date] = {}
     live: dict[tuple[int, date], dict[str, Any]] = {}
     for seq in found.seqs:
         for key, gone, new in found.advance(seq):
-            moved.add(key)
-            line_id = ids[key]
+            line_id, last = ids[key], moved.get(key, date.min)
+            moved[key] = max(last, *(stand.holds_from for stand in (*gone, *new)))
             for stand in gone:
                 row = live.pop((line_id, stand.holds_from), None)
                 if row is None:
@@ -524,18 +528,18 @@ def derived(found: Replay, ids: Mapping[LineKey, int]) -> Derived:
     return Derived(closed, opened, moved)
 
 
-def record_standings(session: Session, touched: Touched, after: int, until: int) -> set[LineKey]:
+def record_standings(session: Session, touched: Touched, after: int, until: int) -> dict[LineKey, date]:
     """Record what follows from the entries above `after` and up to `until`, under the write lock.
 
-    Return the lines that answer something else on any day. Those of one country are heard at a
-    time: all of them may be too many to be in memory.
+    Return the lines that answer something else on any day, each with the last day from which on it
+    does. Those of one country are heard at a time: all of them may be too many to be in memory.
     """
     count_more(session, touched.reports)
     following = following_lines(session, touched.chains, until) if touched.chains else set()
     ids = touched.ids
     if following:
         ids = ids_of(session, {country for country, _ in following}) | ids
-    moved: set[LineKey] = set()
+    moved: dict[LineKey, date] = {}
     for _, of_country in groupby(sorted(touched.lines.keys() | following), key=itemgetter(0)):
         keys = list(of_country)
         lines = {} if following else {key: touched.lines[key] for key in keys}
