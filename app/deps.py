@@ -270,7 +270,7 @@ def _format(request: Request, query: KnownQuery) -> Format:
     if query.format is not None:
         return query.format
     liked: list[tuple[float, Format]] = []
-    for part in request.headers.get("accept", "*/*").split(","):
+    for part in _header(request, b"accept", "*/*").split(","):
         name, *parameters = (each.strip().lower() for each in part.split(";"))
         quality = next((each[2:] for each in parameters if each.startswith("q=")), "1")
         weight = float(quality) if re.fullmatch(r"[01](\.[0-9]{0,3})?", quality) else 0.0
@@ -294,8 +294,8 @@ def _question(request: Request, day: date | None, head: Head) -> str:
         for name, value in request.query_params.multi_items()
         if name not in ("cursor", "limit", "as_of", "known_at", "seq")
     )
-    moment = {"seq": head.seq} | ({"as_of": day.isoformat()} if day else {})
-    return canonical_json([request.scope["path"], asked, moment])
+    moment = ({"as_of": day.isoformat()} if day else {}) | {"seq": head.seq}
+    return to_json([request.scope["path"], asked, moment]).decode()
 
 
 def _is_settled(session: Session, request: Request, query: KnownQuery, head: Head, *, has_day: bool) -> bool:
@@ -319,7 +319,7 @@ def _validators(request: Request, query: KnownQuery, question: str, head: Head) 
         asked.get("limit"),
         query.known_at is not None,
     ]
-    tag = hashlib.sha256(canonical_json(parts).encode()).hexdigest()[:32]
+    tag = hashlib.sha256(to_json(parts)).hexdigest()[:32]
     return {
         "ETag": f'W/"{tag}"',
         "Cache-Control": "no-cache",
@@ -331,8 +331,14 @@ def _validators(request: Request, query: KnownQuery, question: str, head: Head) 
 
 
 def _is_known_to_client(request: Request, tag: str) -> bool:
-    known = request.headers.get("if-none-match", "")
+    known = _header(request, b"if-none-match", "")
     return known.strip() == "*" or tag in (each.strip() for each in known.split(","))
+
+
+def _header(request: Request, wanted: bytes, default: str) -> str:
+    found = (value for name, value in request.scope["headers"] if name == wanted)
+    value = next(found, None)
+    return default if value is None else value.decode("latin-1")
 
 
 def base_url(request: Request) -> str:

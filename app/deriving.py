@@ -12,10 +12,14 @@ from app.lines import Line, LineEntry, Lines, entries, heard_in, relations_of
 from app.prepared import insert_rows
 from app.replay import Derived, Replay, derived, ids_of, insert
 from app.report_counts import ReportCount, all_counted
-from app.standings import Standing
+from app.spelling import keep_positions
+from app.standings import PositionJSON, Standing
 from app.statements import Statement, StatementJSON, components_of, pieces_from
 
-DERIVED: tuple[type[SQLModel], ...] = (Standing, ReportCount, LineEntry, Line, StatementJSON)
+DERIVED: tuple[type[SQLModel], ...] = (
+    *(Standing, PositionJSON, ReportCount),
+    *(LineEntry, Line, StatementJSON),
+)
 """The tables that hold nothing but what follows, each ahead of those that it refers to."""
 
 STRETCH = 5_000
@@ -27,11 +31,8 @@ def derive_everything(session: Session, progress: Callable[[int], object] = lamb
 
     `progress` is told how many more statements have their places.
     """
-    # The migration that first fills them comes before the one that adds the counts.
-    has_counts = sa.inspect(session.connection()).has_table(str(ReportCount.__tablename__))
     for table in DERIVED:
-        if has_counts or table is not ReportCount:
-            session.execute(sa.delete(table_of(table)))
+        session.execute(sa.delete(table_of(table)))
     head = head_of(session).seq
     ids: dict[tuple[str, str], int] = {}
     for after in range(0, head, STRETCH):
@@ -53,14 +54,20 @@ def derive_everything(session: Session, progress: Callable[[int], object] = lamb
                 insert_rows(session, table_of(table), found)
         progress(len(rows[StatementJSON]))
     derive_standings(session, head)
-    if has_counts:
-        derive_report_counts(session)
+    derive_report_counts(session)
 
 
 def derive_standings(session: Session, until: int) -> None:
     """Fill the table of standings, which is empty, with what follows from the entries up to `until`."""
+    position_id = 1
     for country in session.scalars(sa.select(col(Line.country_code)).distinct()).all():
-        insert(session, standings_of(session, country, until))
+        position_id = insert(session, standings_of(session, country, until), position_id)
+    derive_positions(session)
+
+
+def derive_positions(session: Session) -> None:
+    """Fill the table of positions as JSON, which is empty, with what the standings hold."""
+    keep_positions(session, 0, 1)
 
 
 def derive_report_counts(session: Session) -> None:

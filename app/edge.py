@@ -7,7 +7,7 @@ from random import getrandbits
 from urllib.parse import quote
 
 from fastapi import Request
-from starlette.datastructures import Headers, MutableHeaders
+from starlette.datastructures import MutableHeaders
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from app.errors import TrackerError, problem
@@ -26,6 +26,9 @@ NO_PAGE = "default-src 'none'; frame-ancestors 'none'"
 """What a browser may do with an answer that is no page, should somebody open it as one: nothing."""
 
 
+_SECURITY = [(name.lower().encode(), value.encode()) for name, value in SECURITY.items()]
+_NO_PAGE = [(b"content-security-policy", NO_PAGE.encode())]
+
 ROUTE = "tracker.route"
 """Where the template of the route stands in the scope of a request, for those in front."""
 
@@ -40,7 +43,7 @@ class Edge:
         if scope["type"] != "http":
             await self.app(scope, receive, send)
             return
-        request_id = request_id_of(Headers(scope=scope).get("x-request-id", ""))
+        request_id = request_id_of(_given_id(scope))
         is_head = scope["method"] == "HEAD"
         given = scope
         scope = dict(scope, method="GET") if is_head else dict(scope)
@@ -56,16 +59,13 @@ class Edge:
                 status = message["status"]
                 given[ROUTE] = route_of(scope)
                 count_request(method, given[ROUTE], status, time.perf_counter() - begun)
-                headers = MutableHeaders(raw=list(message["headers"]))
+                headers = list(message["headers"])
                 if status == 307:
-                    headers["Location"] = _elsewhere(scope)
-                headers["X-Request-ID"] = request_id
-                headers.update(scope["state"].get("more_headers", {}))
-                for name, value in SECURITY.items():
-                    headers.setdefault(name, value)
-                if headers.get("content-type", "").startswith(("application/", "text/csv")):
-                    headers.setdefault("Content-Security-Policy", NO_PAGE)
-                message = dict(message, headers=headers.raw)
+                    MutableHeaders(raw=headers)["Location"] = _elsewhere(scope)
+                more = scope["state"].get("more_headers", {})
+                headers += [(name.lower().encode(), value.encode("latin-1")) for name, value in more.items()]
+                headers.append((b"x-request-id", request_id.encode()))
+                message = dict(message, headers=_secured(headers))
             elif is_head and message["type"] == "http.response.body":
                 message = dict(message, body=b"")
             await send(message)
@@ -80,6 +80,21 @@ class Edge:
         finally:
             key = {name: scope["state"][name] for name in ("key_id",) if name in scope["state"]}
             note_answer(request_id, method, route_of(scope), status, begun, **key)
+
+
+def _given_id(scope: Scope) -> str:
+    """Return the id that a request was given; nothing where it has none."""
+    given = next((value for name, value in scope["headers"] if name == b"x-request-id"), b"")
+    return given.decode("latin-1")
+
+
+def _secured(headers: list[tuple[bytes, bytes]]) -> list[tuple[bytes, bytes]]:
+    """Return headers with those that every answer carries, where it has none of its own."""
+    told = dict(headers)
+    headers += [pair for pair in _SECURITY if pair[0] not in told]
+    if told.get(b"content-type", b"").startswith((b"application/", b"text/csv")):
+        headers += [pair for pair in _NO_PAGE if pair[0] not in told]
+    return headers
 
 
 def _elsewhere(scope: Scope) -> str:

@@ -12,11 +12,11 @@ from typing import Any, NamedTuple
 import sqlalchemy as sa
 from sqlmodel import Session, col
 
-from app.countries import Country
 from app.db import among, table_of
 from app.lines import Line, Lines, Shape
 from app.positions import PositionView
-from app.standings import Stand, with_last
+from app.report_counts import reports_on
+from app.standings import PositionJSON, Stand, with_last, with_position
 from app.statements import Statement
 from app.vocabulary import Component, ConditionType, Firmness, Kind, Voice
 
@@ -81,7 +81,7 @@ class PositionFilter(StatementFilter):
 
     def in_any_line(self) -> "PositionFilter":
         """Return the filter without what narrows the lines."""
-        return replace(self, countries=None, components=())
+        return EVERY_POSITION if self.takes_all_of_lines else replace(self, countries=None, components=())
 
     def standing(self, stand: Mapping[str, Any]) -> list[sa.ColumnElement[bool]]:
         """Return what is asked of how a position stands, as conditions on the columns of a stand."""
@@ -121,6 +121,9 @@ class PositionFilter(StatementFilter):
         return any(text in each.casefold() for each in said if each is not None)
 
 
+EVERY_POSITION = PositionFilter()
+
+
 def said_by(session: Session, seqs: Collection[int], wanted: StatementFilter) -> dict[int, bool]:
     """Return which of some entries' statements say what is wanted, by seq, and whether under conditions."""
     is_conditional = sa.type_coerce(_statement.c.conditions, sa.Text) != "[]"
@@ -129,9 +132,12 @@ def said_by(session: Session, seqs: Collection[int], wanted: StatementFilter) ->
     return {seq: bool(conditional) for seq, conditional in rows}
 
 
-def is_stale(stand: Mapping[str, Any]) -> sa.ColumnElement[bool]:
-    """Return whether a position is stale, as a condition: last affirmed before the parameter `fresh_from`."""
-    found: sa.ColumnElement[bool] = stand["last_affirmed_on"] < _FRESH_FROM
+def is_stale(columns: Any) -> sa.ColumnElement[bool]:
+    """Return whether a position is stale, as a condition: last affirmed before the parameter `fresh_from`.
+
+    `columns` are those of `Standing`, or of `PositionJSON`.
+    """
+    found: sa.ColumnElement[bool] = columns["last_affirmed_on"] < _FRESH_FROM
     return found
 
 
@@ -142,29 +148,36 @@ class Held(NamedTuple):
     """Where positions are found, as parts of a query with the parameters `seq`, `day` and `fresh_from`."""
 
     source: Any
-    """Lines with their countries, and what holds in them."""
+    """Lines, with the JSON of what they hold, and with their stands where these are asked about."""
     stand: Mapping[str, Any]
-    """The columns of `Stand`; all are null where nothing was said, and some where nothing is held."""
+    """The columns of the stands; all are null where nothing was said, and some where nothing is held."""
     condition: sa.ColumnElement[bool]
 
 
 def held_by_lines(
-    dialect: str, shape: Shape, wanted: PositionFilter, *, with_statement: bool = False
+    dialect: str,
+    shape: Shape,
+    wanted: PositionFilter,
+    *,
+    with_stand: bool = False,
+    with_statement: bool = False,
 ) -> Held:
     """Return where the positions of the lines of a shape are found, those that `wanted` asks for.
 
-    Lines that hold nothing are left out where anything is asked of what they hold. The statement
-    that is shown is there where it is asked for.
+    Lines that hold nothing are left out, but for the stands of these where stands are asked for. The
+    statement that is shown is there where it is asked for.
     """
-    named = sa.join(_line, _country, _country.c.code == _line.c.country_code)
-    source, columns = with_last(dialect, named, _line.c.id, _SEQ)
-    stand = dict(zip(Stand._fields, columns, strict=True))
+    if not (with_stand or with_statement or wanted.in_any_line() is not EVERY_POSITION):
+        source = with_position(dialect, _line, _line.c.id, _SEQ)
+        return Held(source, {"reports": reports_on(_line.c.id, _SEQ)}, shape.condition())
+    source, stand = with_last(dialect, _line, _line.c.id, _SEQ)
+    source = sa.outerjoin(source, _position, _position.c.id == stand["position_id"])
     said, standing = wanted.said(), wanted.standing(stand)
     if said or with_statement:
         source = sa.outerjoin(source, _statement, _statement.c.seq == stand["shown_seq"])
     condition = shape.condition()
-    if said or standing:
-        asked = sa.and_(stand["shown_seq"].is_not(None), *said, *standing)
+    if not with_stand:
+        asked = sa.and_(stand["position_id"].is_not(None), *said, *standing)
         # In a function, or SQLite might begin with what is joined, and go through all of it.
         condition = sa.and_(condition, sa.func.coalesce(asked, sa.false()))
     return Held(source, stand, condition)
@@ -181,4 +194,4 @@ def asked_on(seq: int, day: date, until: date, stale_after: timedelta) -> dict[s
 
 
 _SEQ = sa.bindparam("seq", type_=sa.BigInteger)
-_line, _country, _statement = table_of(Line), table_of(Country), table_of(Statement)
+_line, _statement, _position = table_of(Line), table_of(Statement), table_of(PositionJSON)

@@ -23,7 +23,7 @@ from app.following import Watch
 from app.limiting import Limits
 from app.metrics import tell_hits
 from app.pages import WebFiles, install_fault_pages
-from app.read_route import check_query
+from app.read_route import AtOnce, check_query
 from app.routes import (
     changes,
     countries,
@@ -111,7 +111,7 @@ def create_app(settings: Settings | None = None) -> FastAPI:
 
     app.mount("/web", WebFiles(), name="web")
     # They are tried in this order: what is asked most comes first. Feeds have paths below those of changes.
-    for router in (
+    routers = (
         positions.router,
         positions.writes,
         feeds.router,
@@ -127,8 +127,11 @@ def create_app(settings: Settings | None = None) -> FastAPI:
         positions.bulk,
         changes.writes,
         sources.writes,
-    ):
+    )
+    for router in routers:
         app.include_router(router, dependencies=[Depends(check_query)])
+    reads = (route for router in routers for route in router.routes)
+    app.router.middleware_stack = AtOnce(app.router.middleware_stack, reads)
     app.openapi = partial(document, app)  # type: ignore[method-assign]
     app.add_middleware(
         CORSMiddleware,

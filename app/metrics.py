@@ -7,6 +7,7 @@ server are added up, whichever of them is asked.
 import os
 import re
 import threading
+from functools import cache
 from pathlib import Path
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, generate_latest
@@ -66,9 +67,15 @@ FOLLOWERS = Gauge(
 
 def count_request(method: str, route: str, status: int, seconds: float) -> None:
     """Count an answer; `route` is the template, so that there are not more series than routes."""
-    method = method if method in METHODS else "other"
-    REQUESTS.labels(method, route, str(status)).inc()
-    REQUEST_SECONDS.labels(method, route).observe(seconds)
+    answered, took = _series(method if method in METHODS else "other", route, status)
+    answered.inc()
+    took.observe(seconds)
+
+
+@cache
+def _series(method: str, route: str, status: int) -> tuple[Counter, Seconds]:
+    """Return what counts such answers, and how long they took."""
+    return REQUESTS.labels(method, route, str(status)), REQUEST_SECONDS.labels(method, route)
 
 
 class _Short:
@@ -81,8 +88,7 @@ class _Short:
     def __init__(self, method: str, route: str, status: int) -> None:
         self.count, self.seconds = 0, 0.0
         self._told = (0, 0.0)
-        self._answered = REQUESTS.labels(method, route, str(status))
-        self._took = REQUEST_SECONDS.labels(method, route)
+        self._answered, self._took = _series(method, route, status)
 
     def tell(self) -> None:
         """Count all that came since this was last told."""

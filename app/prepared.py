@@ -4,8 +4,7 @@ Building a query and finding its compiled form again takes ten times as long as 
 """
 
 from collections import namedtuple
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from typing import Any
@@ -40,7 +39,7 @@ class _Compiled:
         told = {**self.given, **values}
         for name, convert in self.into.items():
             told[name] = convert(told[name])
-        return told if self.order is None else tuple(told[name] for name in self.order)
+        return told if self.order is None else list(map(told.__getitem__, self.order))
 
     def converted(self, row: Any) -> list[Any]:
         cells = list(row)
@@ -95,34 +94,36 @@ class Prepared:
 
 def run(connection: Connection, sql: str, parameters: Any) -> Sequence[Any]:
     """Return the rows that the driver answers with; its errors come as SQLAlchemy's own do."""
-    with _as_ours(connection, sql, parameters):
+    try:
         cursor = connection.connection.cursor()
         cursor.execute(sql, parameters)
         return cursor.fetchall()
+    except connection.dialect.loaded_dbapi.Error as error:
+        raise _as_ours(connection, sql, parameters, error) from error
 
 
 def run_each(connection: Connection, sql: str, rows: Sequence[Any]) -> None:
     """Have the driver run the same with each of these parameters; its errors come as SQLAlchemy's own do."""
-    with _as_ours(connection, sql, rows):
-        connection.connection.cursor().executemany(sql, rows)
-
-
-@contextmanager
-def _as_ours(connection: Connection, sql: str, parameters: Any) -> Iterator[None]:
     try:
-        yield
+        connection.connection.cursor().executemany(sql, rows)
     except connection.dialect.loaded_dbapi.Error as error:
-        is_lost = connection.dialect.is_disconnect(error, connection.connection.dbapi_connection, None)
-        if is_lost:
-            connection.invalidate(error)
-        raise DBAPIError.instance(
-            sql,
-            parameters,
-            error,
-            connection.dialect.loaded_dbapi.Error,
-            connection_invalidated=is_lost,
-            dialect=connection.dialect,
-        ) from error
+        raise _as_ours(connection, sql, rows, error) from error
+
+
+def _as_ours(connection: Connection, sql: str, parameters: Any, error: Any) -> BaseException:
+    """Return what SQLAlchemy would raise for an error of the driver; give a lost connection up."""
+    is_lost = connection.dialect.is_disconnect(error, connection.connection.dbapi_connection, None)
+    if is_lost:
+        connection.invalidate(error)
+    ours: BaseException = DBAPIError.instance(
+        sql,
+        parameters,
+        error,
+        connection.dialect.loaded_dbapi.Error,
+        connection_invalidated=is_lost,
+        dialect=connection.dialect,
+    )
+    return ours
 
 
 def insert_rows(session: Session, table: Any, rows: Sequence[Mapping[str, Any]]) -> None:

@@ -6,8 +6,8 @@ what is wrong with it.
 """
 
 import re
-from collections.abc import Callable, Coroutine
-from functools import cache
+from collections.abc import Callable, Coroutine, Iterable
+from functools import cache, cached_property
 from typing import Any, get_origin, get_type_hints
 from urllib.parse import unquote_plus, unquote_to_bytes
 
@@ -15,6 +15,8 @@ from fastapi import Request, Response
 from fastapi.concurrency import run_in_threadpool
 from fastapi.routing import APIRoute
 from pydantic import ValidationError
+from starlette.routing import BaseRoute
+from starlette.types import ASGIApp, Receive, Scope, Send
 
 from app.db import Database
 from app.errors import refused
@@ -65,27 +67,64 @@ class ReadRoute(APIRoute):
 
     def get_route_handler(self) -> Callable[[Request], Coroutine[Any, Any, Response]]:
         answer_anyhow = super().get_route_handler()
-        endpoint = self.endpoint
-        taken = {name: hint for name, hint in get_type_hints(endpoint).items() if name != "return"}
-        model: type[NoQuery] = taken["query"]
-        expected = {"request": Request, "query": model} | dict.fromkeys(self.param_convertors, str)
-        if taken != expected or list(self.dependencies) != [SEEN]:
+        if not self.is_plain:
             return answer_anyhow
 
         async def handle(request: Request) -> Response:
-            query = None if MIN_SEQ in request.headers else read_query(request, model)
-            if query is None:
-                return await answer_anyhow(request)
-            request.state.min_seq = 0
-            database: Database = request.app.state.database
-            request.state.is_light = database.is_embedded and query.is_light
-            given = {**request.path_params, "request": request, "query": query}
-            if request.state.is_light:
-                found: Response = endpoint(**given)
-                return found
-            return await run_in_threadpool(endpoint, **given)
+            found = await self.answer(request)
+            return await answer_anyhow(request) if found is None else found
 
         return handle
+
+    @cached_property
+    def is_plain(self) -> bool:
+        """Whether it takes and depends on nothing else."""
+        taken = {name: hint for name, hint in get_type_hints(self.endpoint).items() if name != "return"}
+        expected = {"request": Request, "query": taken["query"]} | dict.fromkeys(self.param_convertors, str)
+        return taken == expected and list(self.dependencies) == [SEEN]
+
+    @cached_property
+    def model(self) -> type[NoQuery]:
+        """What its query is."""
+        model: type[NoQuery] = get_type_hints(self.endpoint)["query"]
+        return model
+
+    async def answer(self, request: Request) -> Response | None:
+        """Return the answer; None where the question is not in its usual spelling."""
+        if any(name == _MIN_SEQ for name, _ in request.scope["headers"]):
+            return None
+        query = read_query(request, self.model)
+        if query is None:
+            return None
+        request.state.min_seq = 0
+        database: Database = request.app.state.database
+        request.state.is_light = database.is_embedded and query.is_light
+        given = {**request.path_params, "request": request, "query": query}
+        if request.state.is_light:
+            found: Response = self.endpoint(**given)
+            return found
+        return await run_in_threadpool(self.endpoint, **given)
+
+
+_MIN_SEQ = MIN_SEQ.lower().encode()
+
+
+class AtOnce:
+    """Answers a question in its usual spelling before the framework tries every route (pure ASGI)."""
+
+    def __init__(self, app: ASGIApp, routes: Iterable[BaseRoute]) -> None:
+        plain = (route for route in routes if isinstance(route, ReadRoute) and route.is_plain)
+        self.app = app
+        self._routes = {route.path: route for route in plain if not route.param_convertors}
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        is_read = scope["type"] == "http" and scope["method"] == "GET"
+        route = self._routes.get(scope["path"]) if is_read else None
+        found = None
+        if route is not None:
+            scope.update(route=route, endpoint=route.endpoint, path_params={})
+            found = await route.answer(Request(scope, receive))
+        await (self.app if found is None else found)(scope, receive, send)
 
 
 def read_query(request: Request, model: type[NoQuery]) -> NoQuery | None:

@@ -35,7 +35,8 @@ from app.lines import (
 )
 from app.positions import Held, LineState, line_state
 from app.prepared import Prepared, insert_rows
-from app.report_counts import count_more, month_end
+from app.report_counts import count_more
+from app.spelling import keep_positions, next_position_id
 from app.standings import AFFIRMED, CHANGED, NOTHING, Stand, Standing
 from app.vocabulary import Voice
 
@@ -458,7 +459,7 @@ class Touched:
     chains: set[int] = field(default_factory=set)
     """The chains that go on there."""
     reports: dict[int, Counter[date]] = field(default_factory=dict)
-    """By line id, and by the end of the month: how many more reports there are."""
+    """By line id, and by the day from which they count: how many more reports there are."""
 
     def note(self, line: tuple[LineKey, int], voice: str, day: date, more: int) -> None:
         """Note a line, given with its id, that a statement enters (`more` is 1) or leaves (-1)."""
@@ -467,7 +468,7 @@ class Touched:
         self.lines[key] = min(day, first), max(day, last)
         self.ids[key] = line_id
         if voice == _REPORT:
-            self.reports.setdefault(line_id, Counter())[month_end(day)] += more
+            self.reports.setdefault(line_id, Counter())[day] += more
 
     def note_left(self, session: Session, after: int, until: int) -> None:
         """Note the lines that were left by the entries above `after` and up to `until`."""
@@ -540,12 +541,15 @@ def record_standings(session: Session, touched: Touched, after: int, until: int)
     if following:
         ids = ids_of(session, {country for country, _ in following}) | ids
     moved: dict[LineKey, date] = {}
+    first_id = position_id = next_position_id(session)
     for _, of_country in groupby(sorted(touched.lines.keys() | following), key=itemgetter(0)):
         keys = list(of_country)
         lines = {} if following else {key: touched.lines[key] for key in keys}
         rows = _follows(session, keys, lines, ids, (after, until))
-        insert(session, rows)
+        position_id = insert(session, rows, position_id)
         moved |= rows.moved
+    if position_id > first_id:
+        keep_positions(session, after, first_id)
     return moved
 
 
@@ -583,9 +587,17 @@ _IDS = Prepared(
 )
 
 
-def insert(session: Session, rows: Derived) -> None:
-    """Put what follows into the database."""
+def insert(session: Session, rows: Derived, position_id: int) -> int:
+    """Put what follows into the database; return the first id that is left for positions.
+
+    From `position_id` on they have one each. Their JSON is kept later, for all that was put there.
+    """
     if rows.closed:
         _CLOSE.change(session, *rows.closed)
+    for row in rows.opened:
+        is_held = row["shown_seq"] is not None
+        row["position_id"] = position_id if is_held else None
+        position_id += is_held
     if rows.opened:
         insert_rows(session, _standing, rows.opened)
+    return position_id

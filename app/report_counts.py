@@ -1,11 +1,11 @@
 """How many reports stand beside the positions of a line, without counting all of them each time.
 
-How many of those that are live now counted before a month's end is kept; on a day, only those of its
-month are counted besides. They follow from `LineEntry`; `coalition verify` compares them.
+How many of those that are live now count by a day is kept for each day from which any does. That
+follows from `LineEntry`; `coalition verify` compares it.
 """
 
 from collections.abc import Iterator, Mapping
-from datetime import date, timedelta
+from datetime import date
 from itertools import groupby
 from operator import itemgetter
 from typing import Any
@@ -19,15 +19,15 @@ from app.prepared import Prepared, insert_rows
 
 
 class ReportCount(SQLModel, table=True):
-    """How many reports of a line that are live now counted before a day.
+    """How many reports of a line that are live now count by the end of a day.
 
-    There is a row for each month from which any report ever counted: of the first day after it.
+    There is a row for each day from which any report ever counted.
     """
 
     __tablename__ = "report_count"
 
     line_id: int = Field(primary_key=True, foreign_key="line.id")
-    before: date = Field(primary_key=True)
+    day: date = Field(primary_key=True)
     reports: int
 
     __table_args__ = ({"sqlite_with_rowid": False},)
@@ -46,16 +46,13 @@ def reports_on(line_id: Any, seq: Any) -> Any:
     report = _entry.alias("report")
     is_beside = sa.and_(report.c.line_id == line_id, report.c.voice == REPORT, report.c.effective_on <= _DAY)
     among_all = sa.select(sa.func.count()).where(is_beside, live_between(unsought(report.c), seq, seq))
-    since = sa.select(sa.func.count()).where(
-        is_beside, report.c.effective_on >= _count.c.before, report.c.left_seq.is_(None)
-    )
     kept = (
-        sa.select(_count.c.reports + since.correlate_except(report).scalar_subquery())
+        sa.select(_count.c.reports)
         .where(
-            *(_count.c.line_id == line_id, _count.c.before <= _DAY),
+            *(_count.c.line_id == line_id, _count.c.day <= _DAY),
             seq >= sa.select(sa.func.max(_CHANGE.c.seq)).scalar_subquery(),
         )
-        .order_by(_count.c.before.desc())
+        .order_by(_count.c.day.desc())
         .limit(1)
         .correlate_except(_count, _CHANGE)
     )
@@ -64,30 +61,27 @@ def reports_on(line_id: Any, seq: Any) -> Any:
     )
 
 
-def month_end(day: date) -> date:
-    """Return the first day after the month of a day: of the row up to which a report of it counts."""
-    return (day.replace(day=1) + timedelta(days=31)).replace(day=1)
-
-
 def count_more(session: Session, more: Mapping[int, Mapping[date, int]]) -> None:
-    """Record that there are so many more reports, or fewer, by line and by the end of their month.
+    """Record that there are so many more reports, or fewer, by line and by the day from which they count.
 
     The caller holds the write lock.
     """
+    if not more:
+        return
     opened, changed = list[dict[str, Any]](), list[dict[str, Any]]()
     known: dict[int, dict[date, int]] = {line_id: {} for line_id in more}
-    for line_id, before, reports in _KEPT.rows(session, lines=sorted(more)) if more else ():
-        known[line_id][before] = reports
+    since = min(day for days in more.values() for day in days)
+    for line_id, day, reports in _KEPT.rows(session, lines=sorted(more), since=since):
+        known[line_id][day] = reports
     for line_id, counts in known.items():
         reports = added = 0
-        for before in sorted(counts.keys() | more[line_id].keys()):
-            added += more[line_id].get(before, 0)
-            reports = counts.get(before, reports)
-            row = {"line_id": line_id, "before": before, "reports": reports + added}
-            if before not in counts:
-                opened.append(row)
+        for day in sorted(counts.keys() | more[line_id].keys()):
+            added += more[line_id].get(day, 0)
+            reports = counts.get(day, reports)
+            if day not in counts:
+                opened.append({"line_id": line_id, "day": day, "reports": reports + added})
             elif added:
-                changed.append({"line": line_id, "day": before, "now": reports + added})
+                changed.append({"line": line_id, "from_day": day, "now": reports + added})
     if opened:
         insert_rows(session, _count, opened)
     if changed:
@@ -98,19 +92,25 @@ def all_counted(session: Session) -> Iterator[dict[str, Any]]:
     """Yield the rows that follow from the lines as they are now, in order."""
     for line_id, days in groupby(_BY_DAY.rows(session), key=itemgetter(0)):
         reports = 0
-        for before, of_month in groupby(days, key=lambda row: month_end(row[1])):
-            reports += sum(live for *_, live in of_month)
-            yield {"line_id": line_id, "before": before, "reports": reports}
+        for _, day, live in days:
+            reports += live
+            yield {"line_id": line_id, "day": day, "reports": reports}
 
 
+_SINCE = sa.bindparam("since", type_=sa.Date)
+_earlier = _count.alias("earlier")
+_LAST_BEFORE = sa.select(sa.func.max(_earlier.c.day)).where(
+    _earlier.c.line_id == _count.c.line_id, _earlier.c.day < _SINCE
+)
 _KEPT = Prepared(
-    sa.select(_count.c.line_id, _count.c.before, _count.c.reports).where(
-        among_named(_count.c.line_id, "lines", sa.Integer())
+    sa.select(_count.c.line_id, _count.c.day, _count.c.reports).where(
+        among_named(_count.c.line_id, "lines", sa.Integer()),
+        _count.c.day >= sa.func.coalesce(_LAST_BEFORE.correlate(_count).scalar_subquery(), _SINCE),
     )
 )
 _CORRECT = Prepared(
     sa.update(_count)
-    .where(_count.c.line_id == sa.bindparam("line"), _count.c.before == sa.bindparam("day"))
+    .where(_count.c.line_id == sa.bindparam("line"), _count.c.day == sa.bindparam("from_day"))
     .values(reports=sa.bindparam("now"))
 )
 _BY_DAY = Prepared(

@@ -68,7 +68,8 @@ class Readers:
 
     def give_back(self, session: Session) -> None:
         """End the session's transaction; what a reading of it has found is whole already."""
-        session.expunge_all()
+        if session.identity_map or session.new:
+            session.expunge_all()
         driver = session.info["driver"]
         try:
             # PostgreSQL's driver prepares everything anew after a rollback: only where something failed,

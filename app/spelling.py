@@ -3,9 +3,9 @@
 The parts of which the database spells it serve others too.
 """
 
-from collections.abc import Mapping
+import re
 from datetime import date, timedelta
-from functools import lru_cache
+from functools import lru_cache, reduce
 from typing import Any
 
 import sqlalchemy as sa
@@ -14,10 +14,10 @@ from sqlmodel import Session
 
 from app.countries import Country
 from app.db import table_of
-from app.filters import PositionFilter, asked_on, held_by_lines, is_stale
+from app.filters import EVERY_POSITION, PositionFilter, asked_on, held_by_lines, is_stale
 from app.lines import EVERY, Line, LineKey, Lines, Shape
 from app.prepared import Prepared
-from app.standings import KEY, Stand
+from app.standings import KEY, PositionJSON, Stand, Standing, of_stand
 from app.statements import STATEMENT, UNCONDITIONAL, Pieces, StatementJSON
 
 POSITION = (
@@ -28,11 +28,6 @@ POSITION = (
 """A position as JSON, of `PositionView`; the country's name has nothing that JSON would escape."""
 
 FLAGS = {False: "false", True: "true"}
-
-_CERTAIN = POSITION % (*["%s"] * 6, '"%s"', "%s", '"%s"', "%s", "%s", "certain", *["%s"] * 5)
-
-
-EVERY_POSITION = PositionFilter()
 
 
 def shown_on(
@@ -52,7 +47,7 @@ def shown_on(
     """
     query = _shown(lines.shape, wanted.in_any_line())
     rows = query.rows(session, **asked_on(seq, day, until, stale_after), **lines.values())
-    return {(country, component): json for country, component, json, _ in sorted(rows) if json is not None}
+    return {(country, component): json for country, component, json in sorted(rows)}
 
 
 def joined_on(
@@ -88,7 +83,7 @@ def page_on(
     country, component = start
     query = _going_on(wanted.lines().shape, wanted.in_any_line())
     rows = query.rows(session, **asked, country=country, component=component, most=most)
-    return [json for _, _, json, _ in rows]
+    return [json for _, _, json in rows]
 
 
 def count_on(
@@ -106,27 +101,27 @@ def stands_shown_on(
     """Return what each of `lines` answers, with what it holds, as JSON, or None; in no particular order."""
     query = _shown(lines.shape, EVERY_POSITION, with_stand=True)
     rows = query.rows(session, **asked_on(seq, day, day, stale_after), **lines.values())
-    found = ((row[0], row[1], row[2], Stand._make(row[3:])) for row in rows if row[3] is not None)
-    return {(country, component): (stand, json) for country, component, json, stand in found}
+    return {(row[0], row[1]): (Stand._make(row[3:]), row[2]) for row in rows if row[3] is not None}
 
 
-_line, _country, _json = table_of(Line), table_of(Country), table_of(StatementJSON)
+_line, _country, _position = table_of(Line), table_of(Country), table_of(PositionJSON)
+_standing, _json = table_of(Standing), table_of(StatementJSON)
 
 
 # What is asked of positions is part of the query: few filters are asked again and again.
 @lru_cache(500)
 def _shown(shape: Shape, wanted: PositionFilter, *, with_stand: bool = False) -> Prepared:
-    fields = Stand._fields if with_stand else ()
-    return Prepared(lambda dialect: _query(dialect, shape, wanted, *fields))
+    return Prepared(lambda dialect: _query(dialect, shape, wanted, with_stand=with_stand))
 
 
-def _query(dialect: str, shape: Shape, wanted: PositionFilter, *fields: str) -> sa.Select[Any]:
-    """Return the query of the lines of a shape, each with its position as JSON, and fields of its stand."""
-    source, stand, condition = held_by_lines(dialect, shape, wanted)
-    source = sa.outerjoin(source, _json, _json.c.seq == stand["shown_seq"])
-    position = sa.case((stand["shown_seq"].is_not(None), _position(dialect, stand))).label("position")
-    told = (stand[name] for name in fields or ("shown_seq",))
-    return sa.select(*KEY, position, *told).select_from(source).where(condition)
+def _query(dialect: str, shape: Shape, wanted: PositionFilter, *, with_stand: bool = False) -> sa.Select[Any]:
+    """Return the query of the lines of a shape, each with its position as JSON, and with its stand."""
+    source, stand, condition = held_by_lines(dialect, shape, wanted, with_stand=with_stand)
+    pieces = _position.c.opening, flag(is_stale(_position.c)), _position.c.middle
+    reports = sa.cast(stand["reports"], sa.Text)
+    json: Any = reduce(lambda one, other: one.concat(other), (*pieces, reports, _position.c.ending))
+    told = of_stand(stand) if with_stand else ()
+    return sa.select(*KEY, json.label("position"), *told).select_from(source).where(condition)
 
 
 @lru_cache(500)
@@ -157,48 +152,98 @@ def _going_on(shape: Shape, wanted: PositionFilter) -> Prepared:
 @lru_cache(500)
 def _count(shape: Shape, wanted: PositionFilter) -> Prepared:
     def build(dialect: str) -> Any:
-        source, stand, condition = held_by_lines(dialect, shape, wanted)
-        return sa.select(sa.func.count(stand["shown_seq"])).select_from(source).where(condition)
+        source, _, condition = held_by_lines(dialect, shape, wanted)
+        return sa.select(sa.func.count()).select_from(source).where(condition)
 
     return Prepared(build)
 
 
 def _in_order(dialect: str, query: sa.Select[Any]) -> sa.Select[Any]:
     """Return the query of the first of those that hold anything, by country and component."""
-    # In a function, or SQLite might begin with the positions, and go through all of them.
-    holds = sa.func.coalesce(query.selected_columns.shown_seq, 0) > 0
-    return query.where(holds).order_by(*_order(dialect)).limit(sa.bindparam("most", type_=sa.Integer))
+    return query.order_by(*_order(dialect)).limit(sa.bindparam("most", type_=sa.Integer))
 
 
 def _order(dialect: str) -> list[Any]:
     return [each.collate("C") for each in KEY] if dialect == "postgresql" else list(KEY)
 
 
-def _position(dialect: str, stand: Mapping[str, Any]) -> Any:
-    is_contested = stand["sides"] != sa.literal_column("''")
+def keep_positions(session: Session, after: int, first: int) -> None:
+    """Keep the JSON of what is held by the standings that follow from the entries above `after`.
+
+    Their positions have ids from `first` on, and are not kept yet; the caller holds the write lock.
+    """
+    _KEEP.change(session, {"after": after, "first": first})
+
+
+def next_position_id(session: Session) -> int:
+    """Return the first id that no position has."""
+    newest = _NEWEST_ID.rows(session)[0][0]
+    return (newest or 0) + 1
+
+
+def misspelt(session: Session) -> int | None:
+    """Return the first entry from which on a position is not kept as it is spelt, if there is one."""
+    found: int | None = _MISSPELT.rows(session)[0][0]
+    return found
+
+
+def _pieces(dialect: str) -> list[Any]:
+    """Return what is kept of the position of a standing, as parts of a query: `PositionJSON`."""
+    stand, is_contested = _standing.c, _standing.c.sides != literal("")
     begins = sa.func.substr(
         _json.c.content, sa.literal_column("1"), sa.literal_column(str(len(UNCONDITIONAL)))
     )
-    return spelt(
-        dialect,
-        _CERTAIN,
-        _line.c.country_code,
-        _country.c.name,
-        KEY[1],
-        _json.c.words,
-        flag(begins != literal(UNCONDITIONAL)),
-        _json.c.content,
-        _day(dialect, stand["since"]),
-        _json.c.dates,
-        _day(dialect, stand["last_affirmed_on"]),
-        stand["affirmations"],
-        flag(is_stale(stand)),
-        flag(is_contested),
-        sa.case((is_contested, _sides(dialect, stand["sides"])), else_=literal("")),
-        stand["reports"],
-        stand["shown_seq"],
-        _json.c.source,
+    opening = (
+        *(_line.c.country_code, _country.c.name, KEY[1]),
+        *(_json.c.words, flag(begins != literal(UNCONDITIONAL)), _json.c.content),
+        *(_day(dialect, stand.since), _json.c.dates, _day(dialect, stand.last_affirmed_on)),
+        stand.affirmations,
     )
+    sides = sa.case((is_contested, _sides(dialect, stand.sides)), else_=literal(""))
+    values = (opening, (flag(is_contested), sides), (stand.shown_seq, _json.c.source))
+    return [spelt(dialect, template, *each) for template, each in zip(_KEPT, values, strict=True)]
+
+
+def _held_by_standings() -> Any:
+    lines = sa.join(_standing, _line, _line.c.id == _standing.c.line_id)
+    named = sa.join(lines, _country, _country.c.code == _line.c.country_code)
+    return sa.join(named, _json, _json.c.seq == _standing.c.shown_seq)
+
+
+def _kept(dialect: str) -> Any:
+    found = (
+        sa.select(_standing.c.position_id, _standing.c.last_affirmed_on, *_pieces(dialect))
+        .select_from(_held_by_standings())
+        .where(
+            _standing.c.seq > sa.bindparam("after", type_=sa.BigInteger),
+            _standing.c.position_id >= sa.bindparam("first", type_=sa.BigInteger),
+        )
+    )
+    return sa.insert(_position).from_select(list(_position.c), found)
+
+
+def _misspelt(dialect: str) -> Any:
+    kept = _position.c.last_affirmed_on, _position.c.opening, _position.c.middle, _position.c.ending
+    right = _standing.c.last_affirmed_on, *_pieces(dialect)
+    differs = (one.is_distinct_from(other) for one, other in zip(kept, right, strict=True))
+    held = sa.outerjoin(_held_by_standings(), _position, _position.c.id == _standing.c.position_id)
+    wrong = sa.select(_standing.c.seq).select_from(held).where(sa.or_(*differs))
+    is_held, is_kept = _standing.c.shown_seq.is_not(None), _standing.c.position_id.is_not(None)
+    unkept = sa.select(_standing.c.seq).where(is_held != is_kept)
+    holders = sa.select(_standing.c.position_id).where(is_kept)
+    orphaned: Any = sa.select(sa.literal_column("1")).where(_position.c.id.not_in(holders)).limit(1)
+    found = sa.union_all(wrong, unkept).subquery("found")
+    first = sa.select(sa.func.min(found.c[0])).scalar_subquery()
+    return sa.select(sa.func.coalesce(first, orphaned.scalar_subquery()))
+
+
+_CERTAIN = POSITION % (
+    *(*["%s"] * 6, '"%s"', "%s", '"%s"', "%s", "<stale>", "certain", "%s", "%s", "<reports>", "%s", "%s"),
+)
+_KEPT = re.split("<stale>|<reports>", _CERTAIN)
+"""Templates of the three columns of `PositionJSON`."""
+_KEEP, _MISSPELT = Prepared(_kept), Prepared(_misspelt)
+_NEWEST_ID = Prepared(sa.select(sa.func.max(_position.c.id)))
 
 
 def _sides(dialect: str, seqs: Any) -> Any:

@@ -6,7 +6,7 @@ one seek in an index, however long the history.
 """
 
 from bisect import bisect_right
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from datetime import date
 from functools import cache
 from typing import Any, NamedTuple
@@ -14,7 +14,7 @@ from typing import Any, NamedTuple
 import sqlalchemy as sa
 from sqlmodel import Field, Session, SQLModel
 
-from app.db import pairs, table_of, weigh_plans
+from app.db import RowNumber, pairs, table_of, weigh_plans
 from app.lines import (
     EVERY,
     REPORT,
@@ -54,8 +54,25 @@ class Standing(SQLModel, table=True):
     """`changed` or `affirmed`, where its day is a step (DESIGN.md 5, Diff)."""
     step_seqs: str = Field(sa_type=sa.Text)
     """Seqs of the statements that make the step, joined by commas."""
+    position_id: int | None = Field(sa_type=sa.BigInteger)
+    """Where its position is kept as JSON; null where nothing is held."""
 
     __table_args__ = (sa.Index(None, "holds_from", "left_seq"), {"sqlite_with_rowid": False})
+
+
+class PositionJSON(SQLModel, table=True):
+    """What a standing holds as it is answered, cut where it differs from day to day.
+
+    After `opening` stands whether it is stale, after `middle` how many reports there are.
+    """
+
+    __tablename__ = "position_json"
+
+    id: int = Field(sa_type=RowNumber, primary_key=True)
+    last_affirmed_on: date
+    opening: str = Field(sa_type=sa.Text)
+    middle: str = Field(sa_type=sa.Text)
+    ending: str = Field(sa_type=sa.Text)
 
 
 class Stand(NamedTuple):
@@ -114,6 +131,7 @@ def numbers(joined: str) -> list[int]:
 
 
 _line, _entry, _standing = table_of(Line), table_of(LineEntry), table_of(Standing)
+_position = table_of(PositionJSON)
 _COLUMNS: tuple[Any, ...] = tuple(_standing.c[name] for name in STORED)
 KEY: tuple[Any, ...] = (_line.c.country_code, sa.type_coerce(_line.c.component, sa.String).label("component"))
 _SEQ, _DAY = sa.bindparam("seq", type_=sa.BigInteger), sa.bindparam("day", type_=sa.Date)
@@ -131,15 +149,28 @@ def _last(line_id: Any, seq: Any) -> Any:
     )
 
 
-def with_last(dialect: str, source: Any, line_id: Any, seq: Any) -> tuple[Any, list[Any]]:
-    """Return `source` joined with what holds in its lines on a day, and the columns of `Stand`.
+def with_position(dialect: str, source: Any, line_id: Any, seq: Any) -> Any:
+    """Return `source` joined with the JSON of what its lines hold on a day; one that holds nothing drops out.
+
+    The day is the parameter `day`.
+    """
+    last = _last(line_id, seq)
+    found = last.with_only_columns(last.selected_columns.position_id)
+    if dialect == "postgresql":
+        held = found.lateral()
+        return sa.join(sa.join(source, held, sa.true()), _position, _position.c.id == held.c.position_id)
+    return sa.join(source, _position, _position.c.id == found.scalar_subquery())
+
+
+def with_last(dialect: str, source: Any, line_id: Any, seq: Any) -> tuple[Any, Mapping[str, Any]]:
+    """Return `source` joined with what holds in its lines on a day, and its columns, those of `Stand` too.
 
     Both are null where nothing was said in a line. The day is the parameter `day`.
     """
-    last, reports = _last(line_id, seq), reports_on(line_id, seq)
+    last, reports = _last(line_id, seq), {"reports": reports_on(line_id, seq)}
     if dialect == "postgresql":
         found = last.lateral()
-        return sa.outerjoin(source, found, sa.true()), [*(found.c[name] for name in STORED), reports]
+        return sa.outerjoin(source, found, sa.true()), dict(found.c) | reports
     place = last.with_only_columns(last.selected_columns.holds_from, last.selected_columns.seq)
     at = sa.and_(
         _standing.c.line_id == line_id,
@@ -147,7 +178,12 @@ def with_last(dialect: str, source: Any, line_id: Any, seq: Any) -> tuple[Any, l
         sa.tuple_(_standing.c.holds_from, _standing.c.seq + 0) == place.scalar_subquery(),
     )
     # Not a plain join, or SQLite might go from the standings to their lines.
-    return sa.outerjoin(source, _standing, at), [*_COLUMNS, reports]
+    return sa.outerjoin(source, _standing, at), dict(_standing.c) | reports
+
+
+def of_stand(columns: Mapping[str, Any]) -> list[Any]:
+    """Return the columns of a stand, of those of `with_last`."""
+    return [columns[name] for name in Stand._fields]
 
 
 def stands_on(session: Session, seq: int, day: date, lines: Lines = EVERY) -> dict[LineKey, Stand]:
@@ -164,7 +200,7 @@ def stands_on(session: Session, seq: int, day: date, lines: Lines = EVERY) -> di
 def _on_a_day(shape: Shape) -> Prepared:
     def build(dialect: str) -> Any:
         source, columns = with_last(dialect, _line, _line.c.id, _SEQ)
-        return sa.select(*KEY, *columns).select_from(source).where(shape.condition())
+        return sa.select(*KEY, *of_stand(columns)).select_from(source).where(shape.condition())
 
     return Prepared(build)
 
@@ -258,7 +294,7 @@ def moves_between(
     asked = pairs(session, wanted | {(line_id, seq) for line_id, _ in moved for seq in seqs})
     with_line = sa.join(asked, _line, _line.c.id == asked.c.first)
     source, columns = with_last(session.get_bind().dialect.name, with_line, asked.c.first, asked.c.second)
-    query = sa.select(*KEY, asked.c.first, asked.c.second, *columns).select_from(source)
+    query = sa.select(*KEY, asked.c.first, asked.c.second, *of_stand(columns)).select_from(source)
     known: dict[tuple[int, int], Stand] = {}
     keys: dict[LineKey, int] = {}
     for country, component, line_id, seq, *cells in session.execute(query, {"day": day}):

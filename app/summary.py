@@ -14,7 +14,7 @@ from pydantic import BaseModel, Field
 
 from app.as_of import Moment, Viewer
 from app.db import table_of
-from app.filters import PositionFilter, asked_on, held_by_lines, is_stale, said_by
+from app.filters import EVERY_POSITION, PositionFilter, asked_on, held_by_lines, is_stale, said_by
 from app.lines import LineKey, Lines, Shape
 from app.prepared import Prepared
 from app.standings import KEY, Stand
@@ -113,10 +113,8 @@ def _counts(shape: Shape, wanted: PositionFilter) -> Prepared:
         marked = (is_conditional, stand["sides"] != "", is_stale(stand))
         held = (KEY[1], _statement.c.kind, _statement.c.firmness)
         counted = (sa.func.count(sa.case((mark, 1))) for mark in marked)
-        # In a function, or SQLite might begin with the statements, and go through all of them.
-        holds = sa.func.coalesce(_statement.c.seq, 0) > 0
         query = sa.select(*held, sa.func.count(), *counted).select_from(source)
-        return query.where(condition, holds).group_by(*held)
+        return query.where(condition).group_by(*held)
 
     return Prepared(build)
 
@@ -124,8 +122,8 @@ def _counts(shape: Shape, wanted: PositionFilter) -> Prepared:
 @cache
 def _holding(shape: Shape) -> Prepared:
     def build(dialect: str) -> sa.Select[Any]:
-        source, stand, condition = held_by_lines(dialect, shape, PositionFilter())
-        query = sa.select(KEY[1], sa.func.count(stand["shown_seq"])).select_from(source)
+        source, _, condition = held_by_lines(dialect, shape, EVERY_POSITION)
+        query = sa.select(KEY[1], sa.func.count()).select_from(source)
         return query.where(condition).group_by(KEY[1])
 
     return Prepared(build)

@@ -37,8 +37,8 @@ from app.vocabulary import Scope
 from tests.make import Asked
 
 RECORD = (
-    "standing, report_count, statement_json, line_entry, line, statement_relation, statement, change, "
-    "source, api_key, kept_answer"
+    "standing, position_json, report_count, statement_json, line_entry, line, statement_relation, "
+    "statement, change, source, api_key, kept_answer"
 )
 BACKENDS = ("sqlite", "postgresql")
 

@@ -18,7 +18,7 @@ from tests.test_queries import COUNTRIES, record
 
 GROWING = (
     *("change", "statement", "statement_relation", "statement_json"),
-    *("line_entry", "report_count", "standing"),
+    *("line_entry", "report_count", "standing", "position_json"),
 )
 """Tables with a row for each entry, or more."""
 

@@ -118,8 +118,9 @@ def test_what_was_recorded_outlives_migrations_down_and_up_to_the_byte(
         return {path: (each.status_code, each.content) for path, each in found.items()}
 
     before = answers()
-    for _ in range(2):
-        recorded.migrate("0002")
+    # What follows is made from the entries alone; or, in part, from what an earlier release made.
+    for revision in ("0002", "0002", "0007", "0007"):
+        recorded.migrate(revision)
         recorded.migrate()
 
     assert {status for status, _ in before.values()} == {200}

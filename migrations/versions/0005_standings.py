@@ -2,14 +2,11 @@
 
 A line is of a country and a component now; whose voice it is stands with each of its entries. All
 of these tables are derived. They are filled by the product's own code, as `coalition verify`
-checks them: a later migration that changes them fills them anew, and then this one need not.
+checks them: by a later migration that changes them once more.
 """
 
 import sqlalchemy as sa
 from alembic import op
-from sqlmodel import Session
-
-from app.deriving import derive_everything
 
 revision = "0005"
 down_revision = "0004"
@@ -70,9 +67,6 @@ def upgrade() -> None:
         sqlite_where=sa.text("voice = 'report'"),
         postgresql_where=sa.text("voice = 'report'"),
     )
-    with Session(op.get_bind()) as session:
-        derive_everything(session)
-        session.flush()
 
 
 def downgrade() -> None:

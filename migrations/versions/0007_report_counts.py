@@ -1,10 +1,10 @@
-"""Keep how many reports stand in each line by the end of a month, so that not all are counted each time."""
+"""Keep how many reports stand in each line by the end of a month, so that not all are counted each time.
+
+The table is filled by the next migration, which counts them by the day.
+"""
 
 import sqlalchemy as sa
 from alembic import op
-from sqlmodel import Session
-
-from app.deriving import derive_report_counts
 
 revision = "0007"
 down_revision = "0006"
@@ -20,9 +20,6 @@ def upgrade() -> None:
         sa.ForeignKeyConstraint(["line_id"], ["line.id"], name="report_count_line_id_fkey"),
         sqlite_with_rowid=False,
     )
-    with Session(op.get_bind()) as session:
-        derive_report_counts(session)
-        session.flush()
 
 
 def downgrade() -> None:

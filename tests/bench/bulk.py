@@ -20,7 +20,7 @@ from app.changes import Change, Writer
 from app.db import canonical_json, table_of
 from app.lines import Line
 from app.sources import Source
-from app.standings import Standing
+from app.standings import PositionJSON, Standing
 from app.vocabulary import Scope
 from tests import make
 from tests.bench.load import Connection, request
@@ -154,6 +154,7 @@ def _newest(url: str) -> dict[str, int]:
         "seq": (Change, "seq"),
         "source": (Source, "id"),
         "line": (Line, "id"),
+        "position_json": (PositionJSON, "id"),
     }
     with closing(connect(url)) as connection:
         return {
@@ -165,10 +166,10 @@ def _newest(url: str) -> dict[str, int]:
 def _rows_above(url: str, before: dict[str, int]) -> Iterator[Table]:
     """Yield each table with the rows that it was given, as the driver has them."""
     with closing(connect(url)) as connection:
-        filled: tuple[type[SQLModel], ...] = (*ORDER, Standing)
+        filled: tuple[type[SQLModel], ...] = (*ORDER, Standing, PositionJSON)
         for model in filled:
             name = table_of(model).name
-            column = "id" if name in ("source", "line") else "seq"
+            column = "seq" if "seq" in model.model_fields else "id"
             least = before.get(name, before["seq"])
             found = connection.execute(f"SELECT * FROM {name} WHERE {column} > {least} ORDER BY {column}")
             yield name, found.fetchall()
