@@ -15,10 +15,10 @@ from sqlmodel import Session, SQLModel
 from app.changes import Change, ChangeView, Head, newest_entry
 from app.db import table_of, utc_now
 from app.digests import entry_json, next_digest
+from app.hearing import Touched, record_standings
 from app.items import Item
 from app.lines import Line, LineEntry, LineKey, heard_in, line_ids, newest_line_id
 from app.prepared import Prepared, insert_rows
-from app.replay import Touched, record_standings
 from app.sources import Source
 from app.statements import Statement, StatementJSON, StatementRelation, pieces_from
 from app.vocabulary import Component

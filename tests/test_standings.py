@@ -8,10 +8,11 @@ import pytest
 from sqlmodel import Session
 from starlette.testclient import TestClient
 
-import app.replay
+import app.hearing
 from app.db import Database
+from app.hearing import Touched, heard_lately, ids_of
 from app.lines import Heard, LineKey, Lines, entries, relations_of
-from app.replay import Moved, Replay, Touched, heard_lately, ids_of
+from app.replay import Moved, Replay
 from app.verify import verify
 from tests import make
 
@@ -122,7 +123,7 @@ def is_told_alike(database: Database, after: int, until: int, most: int) -> bool
 def test_a_line_is_told_by_what_was_said_last_as_by_all_of_it(
     contributor: TestClient, database: Database, monkeypatch: pytest.MonkeyPatch, seed: int
 ) -> None:
-    monkeypatch.setattr(app.replay, "RECENT", (2, 4))
+    monkeypatch.setattr(app.hearing, "RECENT", (2, 4))
     chance, alike = random.Random(seed), list[bool | None]()
     while len(alike) < 150:
         head = len(alike) // 3
