@@ -5,19 +5,20 @@ Whoever appends holds the write lock, so `seq` has no gaps and commits in its ow
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from datetime import datetime, timedelta
+from datetime import date, datetime, timedelta
 from types import SimpleNamespace
 from typing import Any
 
 import sqlalchemy as sa
 from sqlmodel import Session, SQLModel
 
-from app.changes import Change, Head
+from app.changes import Change, ChangeView, Head, newest_entry
 from app.db import table_of, utc_now
 from app.digests import entry_json, next_digest
+from app.hearing import Touched, record_standings
+from app.items import Item
 from app.lines import Line, LineEntry, LineKey, heard_in, line_ids, newest_line_id
 from app.prepared import Prepared, insert_rows
-from app.replay import record_standings
 from app.sources import Source
 from app.statements import Statement, StatementJSON, StatementRelation, pieces_from
 from app.vocabulary import Component
@@ -69,15 +70,19 @@ class Appending:
         self.head = head
         """The head that the record has once everything is inserted."""
         self.touched: set[LineKey] = set()
-        """The lines that the entries enter or leave, as far as what follows was derived."""
-        self.moved: set[LineKey] = set()
-        """The lines that answer something else since, as far as that."""
+        """The lines that the entries enter or leave, of those of which what follows was derived last."""
+        self.moved: dict[LineKey, date] = {}
+        """The lines that answer something else for these, each with the last day from which on it does."""
         self._session = session
         self._derived = head.seq
         self._rows: dict[type[SQLModel], list[Mapping[str, Any]]] = {table: [] for table in ORDER}
+        self._touched = Touched()
         self._left: list[dict[str, int]] = []
+        self._was_left = False
         self._lines: dict[str, dict[str, int]] = {}
         self._newest_line: int | None = None
+        self._newest: tuple[Values, str | None] | None = None
+        """The entry that was added last, and the JSON of its statement."""
 
     def add_source(self, source: Values) -> None:
         """Add a source that is not known yet, by the columns of `Source`."""
@@ -99,17 +104,23 @@ class Appending:
                 relation.seq = change.seq
         change.digest = next_digest(self.head.digest, entry_json(change, statement, relations, source))
         self._rows[Change].append(vars(change))
+        self._newest = change, None
         if change.replaces is not None:
             self._left.append({"replaced": change.replaces, "left": change.seq})
         if draft is not None and statement is not None:
             self._rows[Statement].append(vars(statement))
             self._rows[StatementRelation] += map(vars, relations)
-            self._rows[StatementJSON].append(
-                {"seq": statement.seq, **pieces_from(statement, draft.source, relations)._asdict()}
-            )
+            pieces = pieces_from(statement, draft.source, relations)
+            self._rows[StatementJSON].append({"seq": statement.seq, **pieces._asdict()})
+            self._newest = change, pieces.statement(statement.seq, statement.country_code)
             self._enter_lines(statement, draft.components, change.chain, relations)
         self.head = Head(change.seq, change.recorded_at, change.digest)
         return self.head
+
+    def entry(self) -> Item[ChangeView]:
+        """Return the entry that was added last."""
+        assert self._newest is not None
+        return newest_entry(*self._newest)
 
     def insert(self) -> None:
         """Insert what was added since the last time."""
@@ -120,16 +131,19 @@ class Appending:
                 self._rows[table] = []
         if self._left:
             _LEAVE.change(self._session, *self._left)
-            self._left = []
+            self._left, self._was_left = [], True
 
     def derive(self) -> None:
         """Insert what was added, and what follows from it since the last time."""
         self.insert()
         if self.head.seq > self._derived:
-            touched, moved = record_standings(self._session, self._derived, self.head.seq)
-            self.touched |= touched
-            self.moved |= moved
-            self._derived = self.head.seq
+            touched, after = self._touched, self._derived
+            self._touched, self._derived = Touched(), self.head.seq
+            if self._was_left:
+                touched.note_left(self._session, after, self._derived)
+                self._was_left = False
+            self.moved = record_standings(self._session, touched, after, self._derived)
+            self.touched = set(touched.lines)
 
     def _enter_lines(
         self, statement: Values, components: Sequence[Component], chain: int, relations: Sequence[Values]
@@ -141,7 +155,9 @@ class Appending:
                 ids[heard.component] = self._next_line()
                 line = {"country_code": heard.country, "component": heard.component}
                 self._rows[Line].append(line | {"id": ids[heard.component]})
-            self._rows[LineEntry].append({"line_id": ids[heard.component]} | heard.in_line())
+            line_id = ids[heard.component]
+            self._rows[LineEntry].append({"line_id": line_id} | heard.in_line())
+            self._touched.note((heard.key, line_id), heard.voice, heard.effective_on, 1)
 
     def _known_lines(self, country: str) -> dict[str, int]:
         if country not in self._lines:

@@ -3,11 +3,13 @@
 import asyncio
 from collections.abc import Callable, Coroutine, Sequence
 from email.message import Message
-from typing import Any
+from functools import cached_property
+from typing import Any, get_type_hints
 
 from fastapi import Request, Response
 from fastapi.concurrency import run_in_threadpool
 from fastapi.routing import APIRoute
+from pydantic import BaseModel, ValidationError
 from starlette.requests import ClientDisconnect
 
 from app.auth import authenticate
@@ -49,9 +51,33 @@ class WriteRoute(APIRoute):
             body = await read_body(request, self.limit(settings), settings.client_wait_seconds)
             request.state.request_digest = request_digest(request, body)
             request.state.body = body
-            return await answer(ReadRequest(request, body, self.parse(body)))
+            parsed = self.parse(body)
+            found = await self.answer(request, parsed)
+            return await answer(ReadRequest(request, body, parsed)) if found is None else found
 
         return handle
+
+    @cached_property
+    def shapes(self) -> tuple[type[BaseModel], type[BaseModel]] | None:
+        """What its body and its query are; None where it takes anything else but the request."""
+        taken = {name: hint for name, hint in get_type_hints(self.endpoint).items() if name != "return"}
+        if self.param_convertors or taken.keys() != {"request", "new", "query"}:
+            return None
+        return taken["new"], taken["query"]
+
+    async def answer(self, request: Request, parsed: Any) -> Response | None:
+        """Return the answer to a valid body without a query; None where that is left to the framework.
+
+        It looks for every parameter by itself, and says what is wrong with what is not valid.
+        """
+        if self.shapes is None or request.scope["query_string"]:
+            return None
+        body, query = self.shapes
+        try:
+            new = body.model_validate(parsed)
+        except ValidationError:
+            return None
+        return await run_in_threadpool(self.endpoint, request=request, new=new, query=query())
 
     async def admit(self, request: Request, settings: Settings) -> None:
         """Raise unless the request comes with a good key, not too often, while writing is open.

@@ -7,6 +7,7 @@ from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from functools import cache
+from json.encoder import encode_basestring
 from typing import Any
 
 import sqlalchemy as sa
@@ -18,7 +19,7 @@ from sqlmodel import Field, Session, SQLModel, col, select
 from app.db import TextEnum, UTCDateTime, among, among_named, table_of, utc_now, weigh_plans
 from app.digests import NO_DIGEST
 from app.errors import NotFound, refused
-from app.fields import MAX_SEQ, Instant
+from app.fields import MAX_SEQ, Instant, instant_text
 from app.filters import StatementFilter
 from app.items import Item
 from app.lines import Line, LineEntry
@@ -301,6 +302,22 @@ ENTRY = (
     '"replaces":%s,"replaced_by":%s,"live":%s,"digest":"%s","statement":%s}'
 )
 """An entry as JSON, of `ChangeView`."""
+
+
+def newest_entry(change: Any, statement: str | None) -> Item[ChangeView]:
+    """Return an entry as known when it was recorded, by the columns of `Change` and its statement's JSON."""
+    words = (change.recorded_by_id, change.recorded_by_name, change.reason)
+    return Item(
+        ChangeView,
+        ENTRY
+        % (
+            *(change.seq, change.action, instant_text(change.recorded_at)[:-1]),
+            *("null" if word is None else encode_basestring(word) for word in words),
+            *("null" if change.replaces is None else change.replaces, "null", "true"),
+            *(change.digest, "null" if statement is None else statement),
+        ),
+    )
+
 
 _SEQ, _AFTER = (sa.bindparam(name, type_=sa.BigInteger) for name in ("seq", "after"))
 

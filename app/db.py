@@ -30,15 +30,14 @@ from sqlalchemy.sql.functions import FunctionElement
 from sqlalchemy.types import TypeDecorator
 from sqlmodel import Session, SQLModel
 
-from app.beacon import CHANNEL, FileState, Listener, shared_beacon
+from app.beacon import FileState, Listener, shared_beacon
 from app.errors import Busy, ReadOnly, StorageFull, failure_of
 from app.metrics import CONNECTIONS, WRITE_WAIT_SECONDS
 from app.sessions import KEPT_READERS, Readers, keep_connection
 from app.settings import Settings, address
+from app.writers import SERIALISED, Writers
 
 ROOT = Path(__file__).resolve().parent.parent
-WRITE_LOCK = 0x7C0A117104  # PostgreSQL advisory lock of everyone who writes to the record
-SERIALISED = "tracker_writing"
 
 POSTGRESQL = {
     # Questions are short, and found by keys: to plan one anew, or to compile it, takes longer than answering.
@@ -328,6 +327,9 @@ class Database:
         self._may_read = threading.BoundedSemaphore(READERS[self.url.get_backend_name()])
         # In memory each thread has a database of its own.
         self._readers = Readers(self.engine, KEPT_READERS if is_file or not self.is_embedded else 0)
+        is_kept = is_file or not self.is_embedded
+        self.writers = Writers(self.engine, self.write_wait, is_kept=is_kept)
+        self.long_writers = Writers(self.unmapped, self.write_wait, is_long=True)
         self.beacon = shared_beacon()
         self._file = FileState(self.url.database or "") if is_file else None
         self._listener: Listener | None = None
@@ -397,18 +399,8 @@ class Database:
         if not self._writer.acquire(timeout=self.write_wait):
             raise Busy(headers={"Retry-After": "2"})
         try:
-            engine = (self.unmapped if is_long else self.engine).execution_options(**{SERIALISED: True})
-            with Session(engine, expire_on_commit=False) as session, session.begin():
-                if not self.is_embedded:
-                    told = {"lock_timeout": int(self.write_wait * 1000)}
-                    if is_long:
-                        told["idle_in_transaction_session_timeout"] = 0  # it may wait for a slow disk of ours
-                    words = (f"SET LOCAL {name} = {value}" for name, value in told.items())
-                    session.execute(sa.text("; ".join(words)))
-                    # Others are told when this commits, and only then.
-                    lock = sa.func.pg_advisory_xact_lock(WRITE_LOCK)
-                    session.execute(sa.select(lock, sa.func.pg_notify(CHANNEL, "")))
-                keep_connection(session)
+            writers = self.long_writers if is_long else self.writers
+            with writers.session() as session:
                 WRITE_WAIT_SECONDS.observe(time.monotonic() - begun)
                 yield session
             self.has_refused = False
@@ -497,6 +489,7 @@ class Database:
         if self._file is not None:
             self._file.close()
         self._readers.close()
+        self.writers.close()
         self.engine.dispose()
         self.unmapped.dispose()
         if self.replicas is not None:

@@ -39,7 +39,7 @@ from app.paging import (
     link,
     read_cursor,
 )
-from app.recording import Recorded, as_dry_run
+from app.recording import Entered, as_dry_run
 from app.retries import find_answer, idempotency_key, keep_answer
 from app.settings import Settings
 from app.sources import newest_source_id
@@ -396,14 +396,14 @@ class Write:
 class Answer:
     """What a write answers."""
 
-    body: BaseModel
+    body: BaseModel | ItemOf[Any]
     location: str | None
     status: int = 201
 
     @cached_property
     def text(self) -> str:
         """The body as it leaves, and as it is kept for retries."""
-        return self.body.model_dump_json()
+        return self.body.json if isinstance(self.body, ItemOf) else self.body.model_dump_json()
 
     def response(self) -> Response:
         """Return it as it leaves."""
@@ -455,10 +455,10 @@ def write(request: Request, query: WriteQuery, work: Callable[[Write], Answer]) 
     return answer.response()
 
 
-def recorded(doing: Write, found: Recorded, *, dry_run: bool) -> Answer:
+def recorded(doing: Write, found: Entered, *, dry_run: bool) -> Answer:
     """Return the answer to an entry that was added, or would have been."""
     shown = as_dry_run(doing.session, found) if dry_run else found
-    return Answer(shown, f"/v1/changes/{found.change.seq}")
+    return Answer(shown, f"/v1/changes/{found.seq}")
 
 
 def _written(status: int, body: str, location: str | None, more: dict[str, str] | None = None) -> Response:

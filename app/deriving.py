@@ -8,9 +8,10 @@ from sqlmodel import Session, SQLModel, col
 
 from app.changes import head_of, stated_by
 from app.db import table_of
+from app.hearing import ids_of, insert
 from app.lines import Line, LineEntry, Lines, entries, heard_in, relations_of
 from app.prepared import insert_rows
-from app.replay import Derived, Replay, derived, ids_of, insert
+from app.replay import Derived, Replay, derived
 from app.report_counts import ReportCount, all_counted
 from app.spelling import keep_positions
 from app.standings import PositionJSON, Standing

@@ -3,7 +3,7 @@
 A line is compared in the fields of `positions.COMPARED`.
 """
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from datetime import date, timedelta
 from enum import StrEnum
@@ -314,27 +314,6 @@ def diff_knowledge(
                 Difference(key, step, ends, is_event=mode is Mode.EVENTS, is_reversed=span[0] > span[1])
             )
     return _wanted(found, wanted)
-
-
-def diff_stands(
-    viewer: Viewer,
-    before: Mapping[LineKey, Stand],
-    after: Mapping[LineKey, Stand],
-    entry: int,
-    action: Action,
-    day: date,
-) -> list[Difference]:
-    """Return what one entry changed on `day`, by what lines answer before and after it.
-
-    The same as the net of `diff_knowledge` for the entry. Sorted by country, component.
-    """
-    found = []
-    for key in sorted(before.keys() | after.keys()):
-        step = step_of_entry(before.get(key, NOTHING), after.get(key, NOTHING), entry, action)
-        if step is not None and not step.is_affirmation:
-            ends = viewer.position(key, day, step.before), viewer.position(key, day, step.after)
-            found.append(Difference(key, step, ends))
-    return found
 
 
 def _wanted(found: list[Difference], wanted: PositionFilter) -> list[Difference]:

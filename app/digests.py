@@ -3,7 +3,6 @@
 import hashlib
 from collections.abc import Callable, Sequence
 from datetime import date
-from itertools import chain
 from json.encoder import encode_basestring
 from operator import attrgetter
 from types import NoneType
@@ -72,7 +71,14 @@ class _Spellings(dict[type, Callable[[Any], str]]):
         return spelling
 
 
-_SPELLINGS = _Spellings({int: int.__repr__, NoneType: lambda _: "null", date: lambda day: f'"{day}"'})
+_SPELLINGS = _Spellings(
+    {
+        str: encode_basestring,
+        int: int.__repr__,
+        NoneType: lambda _: "null",
+        date: lambda day: f'"{day.isoformat()}"',
+    }
+)
 
 
 class _Object:
@@ -80,7 +86,7 @@ class _Object:
 
     def __init__(self, names: Sequence[str], given: Sequence[str] = ()) -> None:
         every = sorted((*names, *given))
-        self._frame = [f'{"," if number else "{"}"{name}":' for number, name in enumerate(every)]
+        self._frame = "{" + ",".join(f'"{name}":%s' for name in every) + "}"
         self._values = attrgetter(*(name for name in every if name not in given))
         self._given = [(every.index(name), name) for name in sorted(given)]
 
@@ -88,7 +94,7 @@ class _Object:
         spelt = [_SPELLINGS[type(value)](value) for value in self._values(values)]
         for place, name in self._given:
             spelt.insert(place, given[name])
-        return "".join(chain.from_iterable(zip(self._frame, spelt, strict=True))) + "}"
+        return self._frame % tuple(spelt)
 
 
 _ENTRY = _Object(

@@ -25,3 +25,8 @@ class Item(Generic[Shape]):
 def listed(items: Iterable["Item[Shape]"]) -> list[Shape]:
     """Return items as objects."""
     return [item.view for item in items]
+
+
+def joined(items: Iterable["Item[Shape]"]) -> str:
+    """Return items as the JSON of a list of them, without its brackets."""
+    return ",".join(item.json for item in items)

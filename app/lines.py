@@ -86,6 +86,13 @@ _lines, _entries = table_of(Line), table_of(LineEntry)
 _line, _entry, _relation = _lines.c, _entries.c, table_of(StatementRelation).c
 
 
+# To look a word up in its vocabulary takes longer than to compare it.
+_REFUSAL, _WITHDRAWN, _REPEATS, _CLARIFIES = (
+    *(Kind.REFUSAL, Firmness.WITHDRAWN),
+    *(Relation.REPEATS, Relation.CLARIFIES),
+)
+
+
 class Heard(NamedTuple):
     """A statement as one line hears it."""
 
@@ -115,17 +122,18 @@ class Heard(NamedTuple):
     @property
     def is_refusal(self) -> bool:
         """Whether it refuses, or takes a refusal back."""
-        return self.stance.startswith(Kind.REFUSAL)
+        return self.stance.startswith(_REFUSAL)
 
     def in_line(self) -> dict[str, Any]:
         """Return the columns of `LineEntry`, but for the line's own."""
-        return dict(zip(self._fields[2:], self[2:], strict=True))
+        return dict(zip(_IN_LINE_FIELDS, self[2:], strict=True))
 
     def is_live(self, seq: int) -> bool:
         """Tell whether it was recorded by `seq` and neither corrected nor retracted by then."""
         return self.seq <= seq and (self.left_seq is None or self.left_seq > seq)
 
 
+_IN_LINE_FIELDS = Heard._fields[2:]
 by_place = attrgetter("place")
 """What the entries of a line are sorted by."""
 
@@ -292,47 +300,79 @@ def _heard_between(shape: Shape, *ends: str) -> Prepared:
     return Prepared(query)
 
 
-def said_since(session: Session, key: LineKey, day: date, seqs: tuple[int, int]) -> list[Heard]:
-    """Return what counts in a line from `day` on and was live at any seq between two, both included."""
-    return [Heard._make(row) for row in _SAID_SINCE.rows(session, **_asked(key, day, seqs))]
+def said_around(
+    session: Session, line: tuple[LineKey, int], day: date, seqs: tuple[int, int], most: tuple[int, int]
+) -> list[Heard]:
+    """Return what is said in a line, given with its id, around a day, as known from one seq to another.
+
+    Of each voice but reports that are at most so many statements before the day, the last ones as
+    known at the first seq, and so many from the day on; besides, whatever later may have been said
+    by that day. In no particular order.
+    """
+    key, line_id = line
+    asked = {"line": line_id, "day": day, "first": seqs[0], "last": seqs[1]}
+    rows = _SAID_AROUND.rows(session, **asked, before=most[0], since=most[1])
+    return [Heard(*key, *row) for row in {row[1]: row for row in rows}.values()]
 
 
-def said_before(session: Session, key: LineKey, voice: Voice, day: date, seq: int, most: int) -> list[Heard]:
-    """Return what a voice said last in a line before `day`, as known at `seq`: at most so many, in order."""
-    asked = _asked(key, day, (seq, seq)) | {"most": most}
-    if voice is Voice.REPORT:
-        rows = _REPORTED_BEFORE.rows(session, **asked)
-    else:
-        rows = _SAID_BEFORE.rows(session, **asked, voice=voice)
-    return [Heard._make(row) for row in reversed(rows)]
+def reported_around(
+    session: Session, line: tuple[LineKey, int], day: date, seqs: tuple[int, int]
+) -> list[Heard]:
+    """Return the last report in a line before a day, as known at the first seq, and all from the day on."""
+    key, line_id = line
+    asked = {"line": line_id, "day": day, "first": seqs[0], "last": seqs[1]}
+    return [Heard(*key, *row) for row in _REPORTED_AROUND.rows(session, **asked, before=1, since=ALL)]
 
 
-def _asked(key: LineKey, day: date, seqs: tuple[int, int]) -> dict[str, Any]:
-    return {"country": key[0], "component": key[1], "day": day, "first": seqs[0], "last": seqs[1]}
+def _spoken(voice: Voice) -> sa.ColumnElement[bool]:
+    """Return the condition that a voice speaks, spelt out: else no database sees which index serves."""
+    is_else = [] if voice is Voice.REPORT else [_entry.voice != REPORT]
+    return sa.and_(_entry.voice == sa.literal_column(f"'{voice}'"), *is_else)
 
 
-_IN_ONE_LINE = _HEARD.where(
-    _line.country_code == sa.bindparam("country"),
-    sa.type_coerce(_line.component, sa.String) == sa.bindparam("component"),
-    live_between(unsought(_entry), _FIRST, _LAST),
-)
-_DAY = sa.bindparam("day", type_=sa.Date)
 REPORT: Any = sa.literal_column(f"'{Voice.REPORT}'")
-"""The voice of reports, spelt out: else no database sees that the index of reports serves, or the other."""
+"""The voice of reports, spelt out like that."""
 
-_IS_REPORT: Any = _entry.voice == REPORT
-_IS_ELSE: Any = _entry.voice != REPORT
-_SPEAKS = sa.or_(*(_entry.voice == voice for voice in Voice if voice is not Voice.REPORT))
-_SINCE = _IN_ONE_LINE.where(_entry.effective_on >= _DAY)
-# One for each index.
-_SAID_SINCE = Prepared(sa.union_all(_SINCE.where(_IS_REPORT), _SINCE.where(_IS_ELSE, _SPEAKS)))
-_LAST_BEFORE = (
-    _IN_ONE_LINE.where(_entry.effective_on < _DAY)
-    .order_by(_entry.effective_on.desc(), _entry.is_withdrawal.desc(), _entry.chain.desc())
-    .limit(sa.bindparam("most", type_=sa.Integer))
+_DAY = sa.bindparam("day", type_=sa.Date)
+SPEAKERS = tuple(voice for voice in Voice if voice is not Voice.REPORT)
+"""The voices that can set a position."""
+
+_PLACE = (sa.type_coerce(_entry.voice, sa.String).label("voice"), *_IN_LINE)
+
+
+def _before(voice: Voice) -> Any:
+    said = sa.select(*_PLACE).where(
+        *(_entry.line_id == sa.bindparam("line"), _spoken(voice), _entry.effective_on < _DAY),
+        live_between(unsought(_entry), _FIRST, _FIRST),
+    )
+    last = (_entry.effective_on.desc(), _entry.is_withdrawal.desc(), _entry.chain.desc())
+    most = sa.bindparam("before", type_=sa.Integer)
+    return sa.select(said.order_by(*last).limit(most).subquery())
+
+
+def _since(voice: Voice) -> Any:
+    said = sa.select(*_PLACE).where(
+        *(_entry.line_id == sa.bindparam("line"), _spoken(voice), _entry.effective_on >= _DAY),
+        live_between(unsought(_entry), _FIRST, _LAST),
+    )
+    most = sa.bindparam("since", type_=sa.Integer)
+    return sa.select(said.order_by(_entry.effective_on).limit(most).subquery())
+
+
+def _reaching(voice: Voice) -> Any:
+    return sa.select(*_PLACE).where(
+        *(_entry.line_id == sa.bindparam("line"), _spoken(voice), _entry.effective_on > _DAY),
+        *(_entry.starts_on <= _DAY, live_between(unsought(_entry), _FIRST, _LAST)),
+    )
+
+
+ALL = 2**31 - 1
+"""For how many are wanted where that is all."""
+
+_SAID_AROUND = Prepared(
+    sa.union_all(*map(_before, SPEAKERS), *map(_since, SPEAKERS), *map(_reaching, SPEAKERS))
 )
-_REPORTED_BEFORE = Prepared(_LAST_BEFORE.where(_IS_REPORT))
-_SAID_BEFORE = Prepared(_LAST_BEFORE.where(_IS_ELSE, _entry.voice == sa.bindparam("voice")))
+_REPORTED_AROUND = Prepared(sa.union_all(_before(Voice.REPORT), _since(Voice.REPORT)))
 
 
 def possible_entries(session: Session, seq: int, day: date, lines: Lines = EVERY) -> list[Heard]:
@@ -429,27 +469,16 @@ def heard_in(
 
     Takes what has the columns of `Statement`, and of `StatementRelation`.
     """
-    asked = {Relation.REPEATS, Relation.CLARIFIES}
-    starts_on = min(statement.stated_earliest_on or statement.effective_on, statement.effective_on)
-    stance, meaning = f"{statement.kind} {statement.firmness}", meaning_of(statement)
-    is_related = any(each.relation in asked for each in relations)
-    return [
-        Heard(
-            country=statement.country_code,
-            component=component,
-            voice=statement.voice,
-            seq=statement.seq,
-            chain=chain,
-            left_seq=None,
-            effective_on=statement.effective_on,
-            is_withdrawal=statement.firmness == Firmness.WITHDRAWN,
-            starts_on=starts_on,
-            stance=stance,
-            meaning=meaning,
-            is_related=is_related,
-        )
-        for component in components
-    ]
+    effective_on, earliest_on = statement.effective_on, statement.stated_earliest_on
+    place: tuple[Any, ...] = (
+        *(statement.voice, statement.seq, chain, None, effective_on, statement.firmness == _WITHDRAWN),
+        earliest_on if earliest_on is not None and earliest_on < effective_on else effective_on,
+        f"{statement.kind} {statement.firmness}",
+        meaning_of(statement),
+        any(each.relation in (_REPEATS, _CLARIFIES) for each in relations),
+    )
+    country = statement.country_code
+    return [Heard(country, component, *place) for component in components]
 
 
 _IDS = Prepared(

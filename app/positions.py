@@ -28,6 +28,10 @@ COMPARED = (
 """The fields in which a diff compares positions (DESIGN.md 5, Diff)."""
 
 
+# To look a word up in its vocabulary takes longer than to compare it.
+_GOVERNMENT, _HEAD_OF_STATE, _OTHER = Voice.GOVERNMENT, Voice.HEAD_OF_STATE, Component.OTHER
+
+
 class Held(NamedTuple):
     """What a line answers on a day: the run in force, and who says otherwise."""
 
@@ -46,10 +50,11 @@ class Held(NamedTuple):
 
     def differs(self, other: "Held | None") -> bool:
         """Tell whether another answer differs in any field of `COMPARED`."""
-        if other is None:
+        if other is None or bool(self.sides) != bool(other.sides):
             return True
-        ours = (self.first.meaning, self.first.voice, bool(self.sides))
-        return ours != (other.first.meaning, other.first.voice, bool(other.sides))
+        ours, theirs = self.first, other.first
+        # Often it is the same statement.
+        return ours is not theirs and (ours.meaning, ours.voice) != (theirs.meaning, theirs.voice)
 
 
 class Marks(Protocol):
@@ -78,23 +83,24 @@ class _Speaker(NamedTuple):
         if repeated:
             # Words that take something back affirm nothing, whatever they are marked as.
             if self.first is not None and self.first.meaning in repeated and not stated.is_withdrawal:
-                return self._replace(last_affirmed_on=stated.effective_on, affirmations=self.affirmations + 1)
+                _, first, word, _, affirmations, sides = self
+                return _Speaker(True, first, word, stated.effective_on, affirmations + 1, sides)
         elif stated.is_withdrawal:
             if self.word is not None and self.word.is_refusal == stated.is_refusal:
-                return self._replace(first=None, word=None, sides=())
+                return _Speaker(True, None, None, self.last_affirmed_on, self.affirmations, ())
         else:
             same = self.first is not None and self.first.meaning == stated.meaning
             # In `other` equal words may mean different things: only a marked repeat affirms there.
-            affirms = same and stated.component != Component.OTHER
-            return _Speaker(
-                has_spoken=True,
-                first=self.first if affirms else stated,
-                word=stated,
-                last_affirmed_on=stated.effective_on,
-                affirmations=self.affirmations + 1 if affirms else 0,
-                sides=_contradictions(stated, line, number, marks),
-            )
-        return self if self.has_spoken else self._replace(has_spoken=True)
+            affirms = same and stated.component != _OTHER
+            sides = _contradictions(stated, line, number, marks)
+            if affirms:
+                return _Speaker(True, self.first, stated, stated.effective_on, self.affirmations + 1, sides)
+            return _Speaker(True, stated, stated, stated.effective_on, 0, sides)
+        return self if self.has_spoken else _SPOKEN
+
+
+_SPOKEN = _Speaker(has_spoken=True)
+"""A voice that has spoken, though nothing is held of it."""
 
 
 def _contradictions(word: Heard, line: Sequence[Heard], number: int, marks: Marks) -> tuple[Heard, ...]:
@@ -128,31 +134,26 @@ class LineState(NamedTuple):
     def hear(self, line: Sequence[Heard], number: int, marks: Marks) -> "LineState":
         """Return the state after entry `number` of `line`; a report never sets a position."""
         stated = line[number]
-        if stated.voice == Voice.GOVERNMENT:
-            spoken = self.government.hear(stated, line, number, marks)
-            return LineState(spoken, self.head_of_state)
-        if stated.voice == Voice.HEAD_OF_STATE:
-            spoken = self.head_of_state.hear(stated, line, number, marks)
-            return LineState(self.government, spoken)
+        government, head_of_state = self
+        if stated.voice == _GOVERNMENT:
+            return LineState(government.hear(stated, line, number, marks), head_of_state)
+        if stated.voice == _HEAD_OF_STATE:
+            return LineState(government, head_of_state.hear(stated, line, number, marks))
         return self
 
     def held(self) -> Held | None:
         """Return the position after what was heard, or None where nobody holds any (DESIGN.md 3.3)."""
-        lead, other = self.government, self.head_of_state
+        lead, other = self
         if not lead.has_spoken:
             lead, other = other, lead
-        if lead.first is None or lead.word is None:
+        _, first, word, last_affirmed_on, affirmations, sides = lead
+        if first is None or word is None:
             return None
-        sides = lead.sides
-        if other.word is not None and other.word.is_refusal != lead.word.is_refusal:
+        if other.word is not None and other.word.is_refusal != word.is_refusal:
             sides = (*sides, other.word)
-        return Held(
-            first=lead.first,
-            word=lead.word,
-            last_affirmed_on=lead.last_affirmed_on,
-            affirmations=lead.affirmations,
-            sides=tuple(sorted(sides, key=by_place)) if sides else (),
-        )
+        if len(sides) > 1:
+            sides = tuple(sorted(sides, key=by_place))
+        return Held(first, word, last_affirmed_on, affirmations, sides)
 
     def offers(self, voice: str) -> set[str]:
         """Return which of the line's offers stand: its position, the word of `voice`, or both."""

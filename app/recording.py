@@ -4,6 +4,7 @@ Every function here runs under the write lock, in the caller's transaction, and 
 it was asked to add or raises and leaves the record as it was.
 """
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Annotated
@@ -14,16 +15,16 @@ from sqlmodel import Session, col
 from app.appending import Appending, Values, next_instant
 from app.as_of import Viewer
 from app.changes import ChangeView, Head, Writer, get_change, head_of, stated_by
-from app.diff import DiffEntry, diff_stands
+from app.diff import DiffEntry, Difference, step_of_entry
 from app.drafts import corrected, draft_of, refuse_duplicate, source_faults
 from app.errors import Forbidden, NotLive, invalid, refused
 from app.fields import Text
 from app.intake import Intake, intake
-from app.items import listed
+from app.items import Item, joined
 from app.lines import Lines
 from app.positions import PositionView
 from app.sources import NewSource, Source, SourceBrief, find_source
-from app.standings import stands_on
+from app.standings import NOTHING, Stand
 from app.statements import (
     CorrectedFields,
     NewPosition,
@@ -72,14 +73,29 @@ class Recorded(BaseModel):
     diff: list[DiffEntry] = Field(description="What the entry changed in the positions of today.")
 
 
-def state(session: Session, viewer: Viewer, writer: Writer, new: NewPosition) -> Recorded:
+class Entered(Item[Recorded]):
+    """What a write answers, put together from what is kept as JSON."""
+
+    def __init__(
+        self,
+        seq: int,
+        change: Item[ChangeView],
+        positions: Iterable[Item[PositionView]],
+        diff: Iterable[Item[DiffEntry]],
+    ) -> None:
+        self.seq = seq
+        told = f'{{"change":{change.json},"positions":[{joined(positions)}],"diff":[{joined(diff)}]}}'
+        super().__init__(Recorded, told)
+
+
+def state(session: Session, viewer: Viewer, writer: Writer, new: NewPosition) -> Entered:
     """Record what a country said.
 
     Raises `Invalid` naming every fault, or `Duplicate` when the same is live in the record.
     """
     taken = intake(session)
     add_statement(taken, next_instant(taken.head), writer, new)
-    return _answer(taken.entering, session, viewer, Action.STATE)
+    return _answer(taken.entering, viewer, Action.STATE)
 
 
 def add_statement(taken: Intake, recorded_at: datetime, writer: Writer, new: NewPosition) -> None:
@@ -89,7 +105,7 @@ def add_statement(taken: Intake, recorded_at: datetime, writer: Writer, new: New
     taken.append(_change(Action.STATE, writer, recorded_at), draft)
 
 
-def correct(session: Session, viewer: Viewer, writer: Writer, entry: int, correction: Correction) -> Recorded:
+def correct(session: Session, viewer: Viewer, writer: Writer, entry: int, correction: Correction) -> Entered:
     """Record what entry `entry` should have said.
 
     Raises `NotFound`, `NotLive` with a link to what replaced it, `Forbidden` for another's entry
@@ -106,10 +122,10 @@ def correct(session: Session, viewer: Viewer, writer: Writer, entry: int, correc
     draft = draft_of(taken, recorded_at, writer, body, left)
     change = _change(Action.CORRECT, writer, recorded_at, correction.reason, left)
     taken.append(change, draft)
-    return _answer(taken.entering, session, viewer, Action.CORRECT)
+    return _answer(taken.entering, viewer, Action.CORRECT)
 
 
-def retract(session: Session, viewer: Viewer, writer: Writer, entry: int, retraction: Retraction) -> Recorded:
+def retract(session: Session, viewer: Viewer, writer: Writer, entry: int, retraction: Retraction) -> Entered:
     """Take entry `entry` out of the record; nothing that it had replaced comes back.
 
     Raises `NotFound`, `NotLive` with a link to what replaced it, or `Forbidden`.
@@ -119,7 +135,7 @@ def retract(session: Session, viewer: Viewer, writer: Writer, entry: int, retrac
     change = _change(Action.RETRACT, writer, next_instant(head), retraction.reason, left)
     entering = Appending(session, head)
     entering.append(change, None)
-    return _answer(entering, session, viewer, Action.RETRACT)
+    return _answer(entering, viewer, Action.RETRACT)
 
 
 @dataclass(frozen=True, slots=True)
@@ -179,10 +195,9 @@ def not_kept(session: Session, above: int) -> NotKept:
     return NotKept(above, session.info.get("first_source_made"))
 
 
-def as_dry_run(session: Session, recorded: Recorded) -> Recorded:
+def as_dry_run(session: Session, entered: Entered) -> Recorded:
     """Return the same answer for an entry that is not kept."""
-    assert recorded.change.seq is not None
-    return not_kept(session, recorded.change.seq - 1).recorded(recorded)
+    return not_kept(session, entered.seq - 1).recorded(entered.view)
 
 
 def post_source(session: Session, writer: Writer, new: NewSource) -> tuple[Source, bool]:
@@ -231,18 +246,26 @@ def _live_entry(session: Session, head: Head, writer: Writer, entry: int) -> Sta
     return stated_by(session, head.seq, None, col(Statement.seq) == entry)[0]
 
 
-def _answer(entering: Appending, session: Session, viewer: Viewer, action: Action) -> Recorded:
+def _answer(entering: Appending, viewer: Viewer, action: Action) -> Entered:
     """Put in the database what is entering, one entry, and return what the write answers."""
     entering.derive()
     seq, recorded_at = entering.head.seq, entering.head.recorded_at
     assert recorded_at is not None
-    today, lines = recorded_at.date(), Lines(keys=entering.touched | entering.moved)
-    before, after = (stands_on(session, known, today, lines) for known in (seq - 1, seq))
-    viewer.load_shown([*before.values(), *after.values()])
-    touched = ((key, stand) for key, stand in after.items() if key in entering.touched)
-    positions = (viewer.position(key, today, stand) for key, stand in touched)
-    return Recorded(
-        change=get_change(session, seq, seq),
-        positions=[item.view for item in positions if item is not None],
-        diff=listed(diff_stands(viewer, before, after, seq, action, today)),
-    )
+    today, lines = recorded_at.date(), entering.touched | entering.moved.keys()
+    after = viewer.stands_shown_on(seq, today, Lines(keys=lines))
+    differing = [
+        key for key, day in entering.moved.items() if day >= after.get(key, NOTHING_SHOWN)[0].holds_from
+    ]
+    before = viewer.stands_shown_on(seq - 1, today, Lines(keys=differing)) if differing else {}
+    diff: list[Difference] = []
+    for key in sorted(differing):
+        (old, gone), (new, come) = (each.get(key, NOTHING_SHOWN) for each in (before, after))
+        step = step_of_entry(old, new, seq, action)
+        if step is not None and not step.is_affirmation:
+            diff.append(Difference(key, step, (gone, come)))
+    positions = (after[key][1] for key in sorted(entering.touched & after.keys()))
+    return Entered(seq, entering.entry(), (item for item in positions if item is not None), diff)
+
+
+NOTHING_SHOWN: tuple[Stand, Item[PositionView] | None] = NOTHING, None
+"""What a line answers before anything is said in it, with what is shown of that."""

@@ -5,41 +5,28 @@ Entry by entry, from nothing or from a record that is there. What cannot differ 
 
 import itertools
 from bisect import bisect_left, insort
-from collections import Counter
-from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from datetime import date
-from itertools import groupby
-from operator import attrgetter, itemgetter
+from operator import attrgetter
 from typing import Any, NamedTuple
 
-import sqlalchemy as sa
-from sqlmodel import Session
-
-from app.db import among_named, table_of
 from app.lines import (
     Heard,
-    Line,
-    LineEntry,
     LineKey,
-    Lines,
     Relations,
     by_place,
-    entries,
-    following_lines,
-    relations_of,
-    said_before,
-    said_since,
 )
 from app.positions import Held, LineState, line_state
-from app.prepared import Prepared, insert_rows
-from app.report_counts import count_more
-from app.spelling import keep_positions, next_position_id
-from app.standings import AFFIRMED, CHANGED, NOTHING, Stand, Standing
+from app.standings import AFFIRMED, CHANGED, NOTHING, Stand
 from app.vocabulary import Voice
 
 
 def _joined(found: Iterable[int]) -> str:
     return ",".join(map(str, found))
+
+
+Span = tuple[date, date]
+"""Two days, both included."""
 
 
 class Marks:
@@ -72,48 +59,82 @@ class _Day(NamedTuple):
     """Entries of it that say the same again."""
 
 
-_effective_on: Callable[[Heard], date] = attrgetter("effective_on")
+NO_ENTRIES: tuple[int, ...] = ()
 _on: Callable[[_Day], date] = attrgetter("on")
+_REPORT = Voice.REPORT
 
 
 class _Log:
-    """What is live in a line, and its days, as far as they had to be heard."""
+    """What is live in a line, and its days, as far as they had to be heard.
+
+    Of its reports only the first day matters: from then on the line knows that nothing is held.
+    """
 
     def __init__(self) -> None:
-        self.live: list[Heard] = []
         self.days: list[_Day] = []
-        self._later: Iterator[_Day] = iter(())
+        self._live: list[Heard] = []
+        self._places: list[tuple[date, bool, int]] = []
+        self._reported: list[date] = []
         self._vague: list[Heard] = []
+        self._later: Iterator[_Day] = iter(())
+        self.differs_to_the_end = False
+        """Whether something was another up to the last of the days."""
 
-    def enter(self, stated: Heard) -> None:
-        """Take in a statement that is live now."""
-        insort(self.live, stated, key=by_place)
+    def enter(self, stated: Heard) -> bool:
+        """Take in a statement that is live now; tell whether the line answers anything else for it."""
+        if stated.voice == _REPORT:
+            is_first = stated.effective_on < self._first()
+            insort(self._reported, stated.effective_on)
+            return is_first
+        place = stated.place
+        number = bisect_left(self._places, place)
+        self._places.insert(number, place)
+        self._live.insert(number, stated)
         if stated.starts_on < stated.effective_on:
             self._vague.append(stated)
+        return True
 
-    def leave(self, stated: Heard) -> None:
-        """Let go of a statement."""
-        self.live.pop(bisect_left(self.live, stated.place, key=by_place))
+    def leave(self, stated: Heard) -> bool:
+        """Let go of a statement; tell whether the line answers anything else without it."""
+        if stated.voice == _REPORT:
+            del self._reported[bisect_left(self._reported, stated.effective_on)]
+            return stated.effective_on < self._first()
+        number = bisect_left(self._places, stated.place)
+        del self._places[number], self._live[number]
         self._vague = [each for each in self._vague if each.place != stated.place]
+        return True
+
+    def _first(self) -> date:
+        """Return the first day on which anything is said."""
+        reported = self._reported[0] if self._reported else date.max
+        return min(reported, self._live[0].effective_on) if self._live else reported
 
     def begin(self, live: Iterable[Heard], first: date, marks: Marks) -> None:
         """Begin with what is live; only what comes from the day `first` on will be heard anew."""
-        self.live = sorted(live, key=by_place)
-        self._vague = [each for each in self.live if each.starts_on < each.effective_on]
-        start = bisect_left(self.live, first, key=_effective_on)
+        for each in sorted(live, key=by_place):
+            if each.voice == _REPORT:
+                self._reported.append(each.effective_on)
+            else:
+                self._live.append(each)
+                self._places.append(each.place)
+        self._vague = [each for each in self._live if each.starts_on < each.effective_on]
+        start, before = bisect_left(self._places, (first, False, 0)), None
         if start:
-            on, state = self.live[start - 1].effective_on, line_state(self.live[:start], marks)
+            on, state = self._live[start - 1].effective_on, line_state(self._live[:start], marks)
             held = state.held()
-            self.days = [_Day(on, state, held, _stand(on, held, None, ""), (), ())]
-        before = self.days[0] if start else None
-        self._later = _days(self.live.copy(), start, before, marks)
+            before = _Day(on, state, held, _stand(on, held, None, ""), (), ())
+        elif self._first() < first:
+            before = _nothing_from(self._first())
+        if before is not None:
+            self.days.append(before)
+        self._later = _days(self._live.copy(), start, before, marks, self._first())
 
     def _place_of(self, day: date) -> int:
         """Return the place of the first day on or after `day`; it is heard if it was not yet."""
         while not self.days or self.days[-1].on < day:
             found = next(self._later, None)
             if found is None:
-                break
+                return len(self.days)
             self.days.append(found)
         return bisect_left(self.days, day, key=_on)
 
@@ -127,18 +148,19 @@ class _Log:
         """
         first, last = span
         # What is said later may contest what was said in between.
-        reaching = (each.effective_on for each in self._vague if each.starts_on <= last < each.effective_on)
-        last = max(reaching, default=last)
+        for each in self._vague:
+            if each.starts_on <= span[1] and each.effective_on > last:
+                last = each.effective_on
         kept = self._place_of(first)
         before = self.days[kept - 1] if kept else None
-        start, begun = bisect_left(self.live, first, key=_effective_on), None
+        start, begun = bisect_left(self._places, (first, False, 0)), None
         if only is not None and kept < len(self.days) and self.days[kept].on == first:
-            place = bisect_left(self.live, only.place, key=by_place)
-            if place + 1 == len(self.live) or self.live[place + 1].effective_on > first:
+            place = bisect_left(self._places, only.place)
+            if place + 1 == len(self._live) or self._places[place + 1][0] > first:
                 # It is the last of a day that was heard but for it.
                 start, begun = place, self.days[kept]
         new: list[_Day] = []
-        for day in _days(self.live, start, before, marks, begun):
+        for day in _days(self._live, start, before, marks, self._first(), begun):
             new.append(day)
             if day.on < last:
                 continue
@@ -149,6 +171,7 @@ class _Log:
         else:
             self.days += self._later
             end = len(self.days)
+            self.differs_to_the_end = True
         held, holds = _began(self.days[kept:end]), _began(new)
         self.days[kept:end] = new
         closed = [stand for on, stand in held.items() if holds.get(on) != stand]
@@ -158,33 +181,46 @@ class _Log:
 
 def _began(days: Iterable[_Day]) -> dict[date, Stand]:
     """Return what began to hold on some days."""
-    return {day.on: day.stand for day in days if day.stand.holds_from == day.on}
+    return {on: stand for on, _, _, stand, _, _ in days if stand[0] == on}
+
+
+def _nothing_from(day: date) -> _Day:
+    """Return the day from which on it is known that nothing is held."""
+    return _Day(day, LineState(), None, _stand(day, None, None, ""), (), ())
 
 
 def _days(
-    line: list[Heard], start: int, before: _Day | None, marks: Marks, begun: _Day | None = None
+    line: list[Heard], start: int, before: _Day | None, marks: Marks, first: date, begun: _Day | None = None
 ) -> Iterator[_Day]:
     """Yield the days of a line from its entry number `start` on, `before` being the day ahead of that.
 
-    `begun` is the first day as far as it came to before that entry.
+    `first` is the day from which on anything is known, be it by a report; `begun` the first day to
+    be told, as far as it came to before that entry.
     """
+    number, count = start, len(line)
+    if before is None and (not line or first < line[0].effective_on) and first < date.max:
+        before = _nothing_from(first)
+        yield before
     state, held, stand = (LineState(), None, NOTHING) if before is None else before[1:4]
-    number = start
-    while number < len(line):
-        on, was, changing, affirming = line[number].effective_on, held, list[int](), list[int]()
+    while number < count:
+        stated = line[number]
+        on, was = stated.effective_on, held
+        changing, affirming = NO_ENTRIES, NO_ENTRIES
         if begun is not None:
-            state, held, changing, affirming = begun.state, begun.held, [*begun.changing], [*begun.affirming]
+            _, state, held, _, changing, affirming = begun
             begun = None
-        while number < len(line) and (stated := line[number]).effective_on == on:
-            if stated.voice != Voice.REPORT:
-                state = state.hear(line, number, marks)
-                earlier, held = held, state.held()
-                if _differs(earlier, held):
-                    changing.append(stated.seq)
-                # It may do both: what contests the run before and after need not be the same.
-                if earlier and held and held.affirmations > earlier.affirmations:
-                    affirming.append(stated.seq)
+        while stated.effective_on == on:
+            state = state.hear(line, number, marks)
+            earlier, held = held, state.held()
+            if _differs(earlier, held):
+                changing += (stated.seq,)
+            # It may do both: what contests the run before and after need not be the same.
+            if earlier and held and held.affirmations > earlier.affirmations:
+                affirming += (stated.seq,)
             number += 1
+            if number == count:
+                break
+            stated = line[number]
         # Also where nothing is seen on a line's first day: from it on there are words.
         if held is not was or stand is NOTHING:
             step, seqs = None, ""
@@ -195,11 +231,11 @@ def _days(
             found = _stand(on, held, step, seqs)
             if found.answer != stand.answer or stand is NOTHING:
                 stand = found
-        yield _Day(on, state, held, stand, tuple(changing), tuple(affirming))
+        yield _Day(on, state, held, stand, changing, affirming)
 
 
 def _differs(before: Held | None, after: Held | None) -> bool:
-    return before is not after if before is None else before.differs(after)
+    return after is not None if before is None else before.differs(after)
 
 
 def _stand(on: date, held: Held | None, step: str | None, seqs: str) -> Stand:
@@ -247,7 +283,7 @@ class Replay:
                 self._entering.setdefault(each.seq, []).append(each)
             if each.left_seq is not None and each.left_seq > seq:
                 self._leaving.setdefault(each.left_seq, []).append(each)
-            if each.is_related:
+            if each.is_related and each.voice != _REPORT:
                 for chain in relations.reached(each):
                     following.setdefault(chain, []).append(each)
         for chain, followers in following.items():
@@ -267,6 +303,10 @@ class Replay:
             self._logs[key] = _Log()
             self._logs[key].begin(in_line, first.get(key, date.max), Marks(relations, seq))
 
+    def differs_to_the_end(self, lines: Iterable[LineKey]) -> bool:
+        """Tell whether something was another up to the last day that is there of any of these lines."""
+        return any(self._logs[key].differs_to_the_end for key in lines)
+
     @property
     def seqs(self) -> list[int]:
         """The entries that may change anything, in order."""
@@ -276,156 +316,45 @@ class Replay:
         """Move on to entry `seq`, the next of `seqs`."""
         days: dict[LineKey, list[date]] = {}
         for each in self._leaving.get(seq, ()):
-            self._logs[each.key].leave(each)
-            days.setdefault(each.key, []).append(each.effective_on)
+            if self._logs[each.key].leave(each):
+                days.setdefault(each.key, []).append(each.effective_on)
         for each in self._following.get(seq, ()):
             if each.is_live(seq):
                 days.setdefault(each.key, []).append(each.effective_on)
         only: dict[LineKey, Heard] = {}
         for each in self._entering.get(seq, ()):
-            self._logs[each.key].enter(each)
-            if each.key not in days:
-                only[each.key] = each
-            days.setdefault(each.key, []).append(each.effective_on)
+            if self._logs[each.key].enter(each):
+                if each.key not in days:
+                    only[each.key] = each
+                days.setdefault(each.key, []).append(each.effective_on)
         marks = Marks(self._relations, seq)
-        spans = ((key, (min(found), max(found))) for key, found in sorted(days.items()))
-        moved = (Moved(key, *self._logs[key].restate(span, marks, only.get(key))) for key, span in spans)
-        return [each for each in moved if each.closed or each.opened]
-
-
-RECENT = (12, 96, 768)
-"""How many statements of a voice are looked at for one that begins a run whatever was said before.
-
-More of them where fewer are not enough; where none are, the whole line is heard.
-"""
-
-
-def heard_lately(
-    session: Session, moved: Mapping[LineKey, date], after: int, until: int
-) -> list[Heard] | None:
-    """Return what lines have to hear of some entries, without what their past comes to by then anyway.
-
-    Of each line that is all from its first day on that is moved, and what each voice said last
-    before. None where that is not enough to tell what it held.
-    """
-    found: list[Heard] = []
-    for key, first in moved.items():
-        later = said_since(session, key, first, (after, until))
-        found += later
-        for voice in (Voice.GOVERNMENT, Voice.HEAD_OF_STATE):
-            follows = [each for each in later if each.voice == voice]
-            for most in RECENT:
-                said = said_before(session, key, voice, first, after, most)
-                if len(said) < most or _is_enough(said, follows):
-                    found += said
-                    break
-            else:
-                return None
-        # Before the first report a line knows nothing, and from it on that nothing is held.
-        found += said_before(session, key, Voice.REPORT, first, after, 1)
-    return found
-
-
-def _is_enough(said: Sequence[Heard], follows: Iterable[Heard]) -> bool:
-    """Tell whether what a voice said last tells its state, whatever it said before.
-
-    Something has to begin a run for certain, and nothing from there on may be so vague that it
-    contests what is older than `said`.
-    """
-    begins = next((number for number in reversed(range(len(said))) if _begins_run(said, number)), None)
-    if begins is None:
-        return False
-    return min(each.starts_on for each in (*said[begins:], *follows)) > said[0].effective_on
-
-
-def _begins_run(said: Sequence[Heard], number: int) -> bool:
-    """Tell whether a statement begins a run whatever was said before `said`.
-
-    It counts by itself, and so does one before it of another meaning, with none of its own in between.
-    """
-    stated = said[number]
-    if stated.is_withdrawal or stated.is_related:
-        return False
-    for earlier in reversed(said[:number]):
-        if earlier.meaning == stated.meaning:
-            return False
-        if not (earlier.is_withdrawal or earlier.is_related):
-            return True
-    return False
-
-
-class Touched(NamedTuple):
-    """What some entries touch."""
-
-    lines: dict[LineKey, date]
-    """The lines that they enter or leave, each with the first day on which they do."""
-    ids: dict[LineKey, int]
-    """The ids of those."""
-    chains: set[int]
-    """The older chains that go on there."""
-    reports: dict[int, Counter[date]]
-    """By line id, and by the day from which they count: how many more reports there are."""
-
-
-def touched(session: Session, after: int, until: int) -> Touched:
-    """Return what the entries above `after` and up to `until` touch."""
-    found = Touched({}, {}, set(), {})
-    for moving, more in ((_ENTERED, 1), (_LEFT, -1)):
-        for country, component, line_id, voice, chain, day in moving.rows(session, after=after, until=until):
-            key = (country, component)
-            found.lines[key] = min(day, found.lines.get(key, day))
-            found.ids[key] = line_id
-            if chain <= after:
-                found.chains.add(chain)
-            if voice == Voice.REPORT:
-                found.reports.setdefault(line_id, Counter())[day] += more
-    return found
-
-
-_line, _entry, _standing = table_of(Line), table_of(LineEntry), table_of(Standing)
-
-
-def _moving(moment: Any) -> Prepared:
-    return Prepared(
-        sa.select(
-            *(_line.c.country_code, sa.type_coerce(_line.c.component, sa.String), _line.c.id),
-            *(sa.type_coerce(_entry.c.voice, sa.String), _entry.c.chain, _entry.c.effective_on),
-        )
-        .select_from(sa.join(_entry, _line, _line.c.id == _entry.c.line_id))
-        .where(moment > sa.bindparam("after"), moment <= sa.bindparam("until"))
-    )
-
-
-_ENTERED, _LEFT = _moving(_entry.c.seq), _moving(_entry.c.left_seq)
-_CLOSE = Prepared(
-    sa.update(_standing)
-    .where(
-        _standing.c.line_id == sa.bindparam("line"),
-        _standing.c.holds_from == sa.bindparam("day"),
-        _standing.c.left_seq.is_(None),
-    )
-    .values(left_seq=sa.bindparam("closed_by"))
-)
+        moved: list[Moved] = []
+        for key, found in sorted(days.items()):
+            closed, opened = self._logs[key].restate((min(found), max(found)), marks, only.get(key))
+            if closed or opened:
+                moved.append(Moved(key, closed, opened))
+        return moved
 
 
 class Derived(NamedTuple):
-    """Rows that follow from entries: those that hold no more, and new ones; and the lines that are moved."""
+    """Rows that follow from entries: those that hold no more, and new ones."""
 
     closed: list[dict[str, Any]]
     opened: list[dict[str, Any]]
-    moved: set[LineKey]
+    moved: dict[LineKey, date]
+    """The lines that are moved, each with the last day from which on one of these rows holds."""
 
 
 def derived(found: Replay, ids: Mapping[LineKey, int]) -> Derived:
     """Play a replay to its end, and return what follows for `Standing`; `ids` are those of its lines."""
     closed: list[dict[str, Any]] = []
     opened: list[dict[str, Any]] = []
-    moved: set[LineKey] = set()
+    moved: dict[LineKey, date] = {}
     live: dict[tuple[int, date], dict[str, Any]] = {}
     for seq in found.seqs:
         for key, gone, new in found.advance(seq):
-            moved.add(key)
-            line_id = ids[key]
+            line_id, last = ids[key], moved.get(key, date.min)
+            moved[key] = max(last, *(stand.holds_from for stand in (*gone, *new)))
             for stand in gone:
                 row = live.pop((line_id, stand.holds_from), None)
                 if row is None:
@@ -437,59 +366,3 @@ def derived(found: Replay, ids: Mapping[LineKey, int]) -> Derived:
                 live[line_id, stand.holds_from] = row
                 opened.append(row)
     return Derived(closed, opened, moved)
-
-
-def record_standings(session: Session, after: int, until: int) -> tuple[set[LineKey], set[LineKey]]:
-    """Record what follows from the entries above `after` and up to `until`, under the write lock.
-
-    Return the lines that they enter or leave, and those that answer something else on any day. Lines
-    of one country are heard at a time: those of all may be too many to be in memory.
-    """
-    lines, ids, chains, reports = touched(session, after, until)
-    count_more(session, reports)
-    following = following_lines(session, chains, until) if chains else set()
-    if following:
-        ids |= ids_of(session, {country for country, _ in following})
-    moved: set[LineKey] = set()
-    first_id = position_id = next_position_id(session)
-    for _, of_country in groupby(sorted(lines.keys() | following), key=itemgetter(0)):
-        keys, heard = list(of_country), None
-        if not following:
-            heard = heard_lately(session, {key: lines[key] for key in keys}, after, until)
-        if heard is None:
-            heard = entries(session, (after, until), Lines(keys=keys))
-        rows = derived(Replay(heard, relations_of(session, heard, until), after), ids)
-        position_id = insert(session, rows, position_id)
-        moved |= rows.moved
-    if position_id > first_id:
-        keep_positions(session, after, first_id)
-    return {*lines}, moved
-
-
-def ids_of(session: Session, countries: Collection[str]) -> dict[LineKey, int]:
-    """Return the ids of the lines of some countries."""
-    rows = _IDS.rows(session, countries=sorted(countries))
-    return {(country, component): line_id for country, component, line_id in rows}
-
-
-_IDS = Prepared(
-    sa.select(_line.c.country_code, sa.type_coerce(_line.c.component, sa.String), _line.c.id).where(
-        among_named(_line.c.country_code, "countries", sa.Text())
-    )
-)
-
-
-def insert(session: Session, rows: Derived, position_id: int) -> int:
-    """Put what follows into the database; return the first id that is left for positions.
-
-    From `position_id` on they have one each. Their JSON is kept later, for all that was put there.
-    """
-    if rows.closed:
-        _CLOSE.change(session, *rows.closed)
-    for row in rows.opened:
-        is_held = row["shown_seq"] is not None
-        row["position_id"] = position_id if is_held else None
-        position_id += is_held
-    if rows.opened:
-        insert_rows(session, _standing, rows.opened)
-    return position_id

@@ -8,13 +8,13 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from datetime import date
 from functools import lru_cache
+from json.encoder import encode_basestring
 from operator import attrgetter
 from typing import Annotated, Any, NamedTuple
 
 import sqlalchemy as sa
 from pydantic import BaseModel, ConfigDict
 from pydantic import Field as Described
-from pydantic_core import to_json
 from sqlmodel import Field, SQLModel
 
 from app.db import JSONText, RowNumber, TextEnum, canonical_json
@@ -195,8 +195,13 @@ def search_text_of(summary: str, quote: str | None, speaker: str | None) -> str:
     return "\n".join(each.casefold() for each in (summary, quote, speaker) if each is not None)
 
 
+_NO_TYPES: frozenset[tuple[str | None, str | None]] = frozenset()
+
+
 def types_of(marks: list[dict[str, str | None]]) -> frozenset[tuple[str | None, str | None]]:
     """Return the types of conditions or caveats as a set; only `other` brings its exact text."""
+    if not marks:
+        return _NO_TYPES
     return frozenset((mark["type"], mark["text"] if mark["type"] == "other" else None) for mark in marks)
 
 
@@ -262,46 +267,54 @@ def pieces_from(row: Any, source: Any, relations: Iterable[Any]) -> Pieces:
     recorded was checked then: it is not checked again.
     """
     related = sorted(relations, key=attrgetter("target_seq", "relation"))
-    told: tuple[dict[str, object], ...] = (
-        {"kind": row.kind, "firmness": row.firmness, "voice": row.voice},
-        {
-            "conditions": _marks(row.conditions),
-            "caveats": _marks(row.caveats),
-            "location": row.location,
-            "quantity": _quantity(row),
-            "summary": row.summary,
-            "speaker": row.speaker,
-            "quote": row.quote,
-        },
-        {"stated_on": row.stated_on, "effective_on": row.effective_on},
-        {
-            "stated_earliest_on": row.stated_earliest_on,
-            "stated_latest_on": row.stated_latest_on,
-            "refuses": row.refuses,
-            "component": row.component,
-            "speaker_role": row.speaker_role,
-            "authority": row.authority,
-            "attribution": row.attribution,
-            "quote_language": row.quote_language,
-            "relates_to": [{"seq": each.target_seq, "relation": each.relation} for each in related],
-            "credibility": row.credibility,
-            "locator": row.locator,
-            "notes": row.notes,
-        },
-        {"source": {name: getattr(source, name) for name in SourceBrief.model_fields}},
+    text = _text
+    return Pieces(
+        f'"kind":"{row.kind}","firmness":"{row.firmness}","voice":"{row.voice}"',
+        f'"conditions":{_marks(row.conditions)},"caveats":{_marks(row.caveats)},'
+        f'"location":{_word(row.location)},"quantity":{_quantity(row)},"summary":{text(row.summary)},'
+        f'"speaker":{text(row.speaker)},"quote":{text(row.quote)}',
+        f'"stated_on":{text(row.stated_on)},"effective_on":"{row.effective_on}"',
+        f'"stated_earliest_on":{_word(row.stated_earliest_on)},"stated_latest_on":"{row.stated_latest_on}",'
+        f'"refuses":{_listed(row.refuses)},"component":{_word(row.component)},'
+        f'"speaker_role":{text(row.speaker_role)},"authority":{_word(row.authority)},'
+        f'"attribution":{_word(row.attribution)},"quote_language":{text(row.quote_language)},'
+        f'"relates_to":[{",".join(map(_related, related))}],"credibility":{row.credibility},'
+        f'"locator":{text(row.locator)},"notes":{text(row.notes)}',
+        f'"source":{{"id":{source.id},"title":{text(source.title)},"publisher":{text(source.publisher)},'
+        f'"url":{text(source.url)},"published_on":{text(source.published_on)}}}',
     )
-    return Pieces(*(to_json(each)[1:-1].decode() for each in told))
 
 
-def _marks(marks: list[dict[str, str | None]]) -> list[dict[str, str | None]]:
-    return [{"type": mark["type"], "text": mark["text"]} for mark in marks]
+def _text(text: str | None) -> str:
+    return "null" if text is None else encode_basestring(text)
 
 
-def _quantity(row: Any) -> dict[str, object] | None:
-    values = (row.quantity_min, row.quantity_max, row.quantity_unit, row.quantity_verbatim)
-    if values == (None, None, None, None):
-        return None
-    return dict(zip(Quantity.model_fields, values, strict=True))
+def _word(word: object) -> str:
+    """Return a word of a vocabulary, or a day, as JSON: there is nothing in it to escape."""
+    return "null" if word is None else f'"{word}"'
+
+
+def _listed(words: list[str] | None) -> str:
+    return "null" if words is None else f"[{','.join(map(_word, words))}]"
+
+
+def _related(relation: Any) -> str:
+    return f'{{"seq":{relation.target_seq},"relation":"{relation.relation}"}}'
+
+
+def _marks(marks: list[dict[str, str | None]]) -> str:
+    if not marks:
+        return "[]"
+    told = (f'{{"type":"{mark["type"]}","text":{_text(mark["text"])}}}' for mark in marks)
+    return f"[{','.join(told)}]"
+
+
+def _quantity(row: Any) -> str:
+    low, high, unit, verbatim = row.quantity_min, row.quantity_max, row.quantity_unit, row.quantity_verbatim
+    if low is None and high is None and unit is None and verbatim is None:
+        return "null"
+    low, high = ("null" if each is None else each for each in (low, high))
+    return f'{{"min":{low},"max":{high},"unit":{_text(unit)},"verbatim":{_text(verbatim)}}}'
 
 
 class NewCondition(BaseModel):

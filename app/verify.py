@@ -6,7 +6,7 @@ What the chain cannot show is that its end was cut off: for that, give a digest 
 import gc
 import json
 from collections import namedtuple
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import UTC, date, datetime
@@ -155,6 +155,7 @@ _RELATION = ("target_seq", "relation", "target_chain", "real_chain")
 _PARTS = (_CHANGE, _STATEMENT, _SOURCE, _REPLACED, Pieces._fields)
 _shapes: list[Any] = [namedtuple("_Part", names) for names in (*_PARTS, _RELATION, _IN_LINE)]
 *_SHAPES, _RELATED, _LINE = _shapes
+_SHAPES.append(_LINE)
 
 
 def _stretches(session: Session) -> Iterator[list[_Stored]]:
@@ -234,6 +235,9 @@ class _Entry:
 
     change: Any
     statement: Any
+    """With its lists as they are stored."""
+    said: Any
+    """The same, with its lists read."""
     source: Any
     replaced: Any
     written: Any
@@ -244,31 +248,26 @@ class _Entry:
 
 def _read(stored: _Stored) -> _Entry:
     """Return what an entry says; raise ValueError for a value that is not spelt as we spell it."""
-    change, statement, source, replaced, written = (
-        shape._make(values) for shape, values in zip(_SHAPES, stored.parts, strict=True)
-    )
-    if statement.seq is None:
-        statement = None
-    else:
-        for listed in (statement.refuses, statement.conditions, statement.caveats):
-            _list(listed)
-        statement = statement._replace(
-            stated_earliest_on=_day(statement.stated_earliest_on),
-            stated_latest_on=_day(statement.stated_latest_on),
-            effective_on=_day(statement.effective_on),
-        )
+    change, statement, source, replaced, written = stored.parts
+    has_statement = statement[0] is not None
     return _Entry(
-        change=change._replace(recorded_at=_instant(change.recorded_at)),
-        statement=statement,
-        source=source,
-        replaced=replaced,
+        change=_made(0, change, _INSTANTS),
+        statement=_made(1, statement, _DAYS) if has_statement else None,
+        said=_made(1, statement, _DAYS_AND_LISTS) if has_statement else None,
+        source=_SHAPES[2]._make(source),
+        replaced=_SHAPES[3]._make(replaced),
         written=written,
         relations=[_RELATED._make(each) for each in stored.relations],
-        lines=[
-            line._replace(effective_on=_day(line.effective_on), starts_on=_day(line.starts_on))
-            for line in map(_LINE._make, stored.lines)
-        ],
+        lines=[_made(-1, each, _LINE_DAYS) for each in stored.lines],
     )
+
+
+def _made(shape: int, values: Iterable[Any], readers: Iterable[tuple[int, Callable[[Any], Any]]]) -> Any:
+    """Return values in one of the shapes, some of them read."""
+    cells = list(values)
+    for place, read in readers:
+        cells[place] = read(cells[place])
+    return _SHAPES[shape]._make(cells)
 
 
 def _instant(value: Any) -> datetime:
@@ -298,6 +297,17 @@ def _list(value: str | None) -> Any:
     if not isinstance(found, list) or canonical_json(found) != value:
         raise ValueError(value)
     return found
+
+
+def _readers(names: Sequence[str], **read: Callable[[Any], Any]) -> list[tuple[int, Callable[[Any], Any]]]:
+    """Return by which of some columns, by its place, what is stored is read."""
+    return [(names.index(name), each) for name, each in read.items()]
+
+
+_INSTANTS = _readers(_CHANGE, recorded_at=_instant)
+_DAYS = _readers(_STATEMENT, stated_earliest_on=_day, stated_latest_on=_day, effective_on=_day)
+_DAYS_AND_LISTS = [*_DAYS, *_readers(_STATEMENT, refuses=_list, conditions=_list, caveats=_list)]
+_LINE_DAYS = _readers(_IN_LINE, effective_on=_day, starts_on=_day)
 
 
 @lru_cache(10_000)
@@ -357,12 +367,11 @@ def _underived(entry: _Entry) -> str | None:
         return "its source would not be found by its url, or only later"
     if any(each.target_chain != each.real_chain for each in entry.relations):
         return "a relation leads to another chain than its target's"
-    lists = {name: _list(getattr(statement, name)) for name in ("refuses", "conditions", "caveats")}
-    read = statement._replace(**lists)
-    heard = heard_in(read, components_of(read), entry.change.chain, entry.relations)
+    said = entry.said
+    heard = heard_in(said, components_of(said), entry.change.chain, entry.relations)
     if sorted(map(_place, entry.lines)) != sorted(map(_place, heard)):
         return "its places in the lines are not those that it enters"
-    if Pieces(*entry.written) != pieces_from(read, source, entry.relations):
+    if tuple(entry.written) != pieces_from(said, source, entry.relations):
         return "its JSON is not what it says"
     return None
 

@@ -8,9 +8,20 @@ ROOT = Path(__file__).parent.parent
 APP = ROOT / "app"
 
 ORDER = (
-    *("settings", "errors", "metrics", "logs", "beacon", "sessions", "db", "prepared", "strict_json"),
+    *(
+        "settings",
+        "errors",
+        "metrics",
+        "logs",
+        "beacon",
+        "sessions",
+        "writers",
+        "db",
+        "prepared",
+        "strict_json",
+    ),
     *("items", "vocabulary", "dates", "fields", "countries", "sources", "statements", "lines"),
-    *("positions", "report_counts", "standings", "filters", "spelling", "replay"),
+    *("positions", "report_counts", "standings", "filters", "spelling", "replay", "hearing"),
     *("digests", "changes", "appending", "intake", "deriving"),
     *(
         "as_of",

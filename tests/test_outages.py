@@ -22,10 +22,11 @@ from sqlalchemy.exc import DBAPIError, InternalError, NotSupportedError, Operati
 from starlette.testclient import TestClient
 
 from app.auth import create_key
-from app.db import WRITE_LOCK, Database
+from app.db import Database
 from app.errors import failure_of
 from app.settings import Settings
 from app.vocabulary import Scope
+from app.writers import WRITE_LOCK
 from tests import make
 from tests.serving import environment, running
 from tests.witness import Tale, judge, writing
@@ -81,12 +82,14 @@ def test_a_full_disk_stops_writes_alone_and_only_while_it_is_full(
 @contextmanager
 def connecting(database: Database, do: Callable[..., None]) -> Iterator[None]:
     """Have something done with every connection that is made while the context lasts."""
+    database.writers.close()
     database.engine.dispose()
     event.listen(database.engine, "connect", do)
     try:
         yield
     finally:
         event.remove(database.engine, "connect", do)
+        database.writers.close()
         database.engine.dispose()
 
 

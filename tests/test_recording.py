@@ -602,3 +602,14 @@ def test_what_a_curator_has_mended_is_no_longer_the_contributors_own(
     mended = make.correct(curator, make.state(contributor), firmness="signalled")
 
     assert retracting(contributor, mended).status_code == 403
+
+
+def test_a_valid_body_is_answered_at_once(contributor: TestClient, monkeypatch: pytest.MonkeyPatch) -> None:
+    def solve(**_: object) -> None:
+        raise AssertionError("the framework looks for parameters")
+
+    monkeypatch.setattr("fastapi.routing.solve_dependencies", solve)
+
+    assert make.state(contributor) == 1
+    left = contributor.post("/v1/positions?dry_run=true", json=make.body(country="DE"))
+    assert left.status_code == 500

@@ -10,8 +10,9 @@ from httpx2 import Response
 from sqlalchemy import event
 from starlette.testclient import TestClient
 
-from app.db import SERIALISED, Database
+from app.db import Database
 from app.retries import KEPT_FOR
+from app.writers import SERIALISED
 from tests import make
 from tests.conftest import RECORD, Clock
 

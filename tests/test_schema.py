@@ -13,11 +13,12 @@ from sqlalchemy import event
 from sqlmodel import SQLModel
 from starlette.testclient import TestClient
 
-from app.db import ROOT, SERIALISED, Database
+from app.db import ROOT, Database
 from app.main import create_app
 from app.settings import Settings
 from app.verify import verify
 from app.vocabulary import Scope
+from app.writers import SERIALISED
 from tests import make
 from tests.conftest import with_key
 from tests.make import Asked

@@ -8,6 +8,7 @@ import sqlalchemy as sa
 from fastapi.testclient import TestClient
 from sqlmodel import Session, select
 
+from app.auth import ApiKey
 from app.db import Database
 from app.lines import Line
 from app.metrics import REGISTRY
@@ -254,3 +255,47 @@ def test_connections_are_counted_whatever_ends_them(
         with pytest.raises(sa.exc.OperationalError), database.engine.connect():
             pass
     assert counted() == before
+
+
+def test_the_next_write_goes_on_with_the_same_connection(database: Database) -> None:
+    with database.writing() as session:
+        first, idle = kept_by(session), in_use(database)
+    with database.writing() as session:
+        assert (kept_by(session), in_use(database)) == (first, idle)
+
+
+def test_a_write_knows_nothing_of_the_one_before(database: Database) -> None:
+    with database.writing() as session:
+        session.info["known"] = session.get(ApiKey, "none")
+    with database.writing() as session:
+        assert session.info.keys() == {"connection"}
+
+
+def fail_to_write(database: Database) -> None:
+    with database.writing() as session:
+        session.execute(sa.update(Line).values(component="sea"))
+        session.execute(NOT_SQL)
+
+
+def test_a_write_that_fails_is_undone_and_the_next_one_kept(
+    database: Database, contributor: TestClient
+) -> None:
+    state(contributor)
+    with pytest.raises(sa.exc.DBAPIError):
+        fail_to_write(database)
+
+    assert state(contributor, country="DE") == 2
+    with database.reading() as session:
+        assert set(session.scalars(select(Line.component))) == {"troops"}
+
+
+def test_a_write_goes_on_after_the_server_has_ended_what_was_kept(
+    database: Database, contributor: TestClient
+) -> None:
+    state(contributor)
+    with database.writing() as session:
+        driver = session.connection().connection.dbapi_connection
+    assert driver is not None
+    driver.close()
+
+    assert state(contributor, country="DE") == 2
