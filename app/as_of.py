@@ -16,7 +16,7 @@ from app.filters import PositionFilter
 from app.items import Item
 from app.lines import LineKey, Lines, by_place, possible_entries, relations_of
 from app.positions import PositionView
-from app.spelling import FLAGS, POSITION, count_on, joined_on, page_on, shown_on, stands_shown_on
+from app.spelling import FLAGS, POSITION, count_on, joined_on, page_on, shown_on
 from app.standings import Stand, stands_on
 from app.statements import Pieces, StatementView
 from app.vocabulary import FORCE, Component, Firmness, Voice
@@ -86,16 +86,6 @@ class Viewer:
         """Return what `spelling` is asked with for a moment."""
         return moment.head.seq, moment.as_of, clamped(moment.as_of, moment.head), self.stale_after
 
-    def stands_shown_on(
-        self, seq: int, day: date, lines: Lines
-    ) -> dict[LineKey, tuple[Stand, Item[PositionView] | None]]:
-        """Return what each of `lines` answers with what it holds, as `spelling.stands_shown_on` does."""
-        shown = stands_shown_on(self.session, seq, day, self.stale_after, lines)
-        return {
-            key: (stand, None if json is None else Item(PositionView, json))
-            for key, (stand, json) in shown.items()
-        }
-
     def pieces(self, seq: int) -> Pieces:
         """Return the JSON of a statement."""
         return self._known(seq)[1]
@@ -120,9 +110,13 @@ class Viewer:
         if stand is None or stand.shown_seq is None or stand.last_affirmed_on is None:
             return None
         sides = ",".join(self.statement(seq).json for seq in stand.side_seqs) if stand.sides else ""
-        stale = day - stand.last_affirmed_on > self.stale_after
-        run = f'"{stand.since}"', f'"{stand.last_affirmed_on}"', stand.affirmations, FLAGS[stale]
+        stale = FLAGS[self.is_stale(stand, day)]
+        run = f'"{stand.since}"', f'"{stand.last_affirmed_on}"', stand.affirmations, stale
         return self._shown(key, stand.shown_seq, "certain", run, sides, stand.reports)
+
+    def is_stale(self, stand: Stand, day: date) -> bool:
+        """Tell whether what a line holds was last affirmed too long before `day`."""
+        return stand.last_affirmed_on is not None and day - stand.last_affirmed_on > self.stale_after
 
     def possible(self, key: LineKey, seq: int, reports: int) -> Item[PositionView]:
         """Return what may hold already, though it is not certain yet (DESIGN.md 3.6)."""

@@ -137,16 +137,18 @@ class Lines:
     countries: Collection[str] | None = None
     components: Collection[str] = ()
     keys: Collection[LineKey] | None = None
+    ids: Collection[int] | None = None
 
     @property
     def shape(self) -> "Shape":
         """Which of them narrow anything."""
         by_key = self.keys is not None
-        return Shape(by_key or self.countries is not None, bool(self.components), by_key)
+        by_country = by_key or self.countries is not None
+        return Shape(by_country, bool(self.components), by_key, self.ids is not None)
 
-    def values(self) -> dict[str, list[str]]:
+    def values(self) -> dict[str, list[Any]]:
         """Return the parameters of their shape's condition."""
-        found: dict[str, list[str]] = {}
+        found: dict[str, list[Any]] = {}
         if self.keys is not None:
             found["keys"] = [f"{country} {component}" for country, component in self.keys]
             found["countries"] = sorted({country for country, _ in self.keys})
@@ -154,6 +156,8 @@ class Lines:
             found["countries"] = sorted(self.countries)
         if self.components:
             found["components"] = list(self.components)
+        if self.ids is not None:
+            found["ids"] = list(self.ids)
         return found
 
     def condition(self) -> sa.ColumnElement[bool]:
@@ -167,16 +171,22 @@ class Shape(NamedTuple):
     countries: bool
     components: bool
     keys: bool
+    ids: bool
 
-    def condition(self, values: Mapping[str, Sequence[str]] = MappingProxyType({})) -> sa.ColumnElement[bool]:
+    def condition(self, values: Mapping[str, Sequence[Any]] = MappingProxyType({})) -> sa.ColumnElement[bool]:
         """Return the condition on `Line`; its parameters are those of `Lines.values`."""
         columns = {
             "countries": _line.country_code,
             "components": _line.component,
             "keys": _line.country_code + " " + sa.type_coerce(_line.component, sa.Text),
+            "ids": _line.id,
         }
+        kinds = {"ids": sa.Integer()}
         asked = (name for name, is_asked in zip(self._fields, self, strict=True) if is_asked)
-        wanted = (among_named(columns[name], name, sa.Text(), values.get(name, ())) for name in asked)
+        wanted = (
+            among_named(columns[name], name, kinds.get(name, sa.Text()), values.get(name, ()))
+            for name in asked
+        )
         return sa.and_(sa.true(), *wanted)
 
 

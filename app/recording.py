@@ -244,5 +244,5 @@ def _answer(entering: Appending, session: Session, viewer: Viewer, action: Actio
     return Recorded(
         change=get_change(session, seq, seq),
         positions=[item.view for item in positions if item is not None],
-        diff=listed(diff_stands(viewer, before, after, seq, action, today)),
+        diff=listed(diff_stands(viewer, before, after, seq, action, today).all_items()),
     )

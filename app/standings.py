@@ -203,22 +203,41 @@ def _over_days(shape: Shape, *ends: str) -> Prepared:
     return Prepared(query)
 
 
-def report_days(session: Session, seq: int, lines: Lines = EVERY) -> dict[LineKey, list[date]]:
-    """Return, by line, the day from which each report of it counts that is live at `seq`, in order."""
+def report_days(
+    session: Session, seq: int, lines: Lines = EVERY, *, after: date | None = None
+) -> dict[LineKey, list[date]]:
+    """Return, by line, the day from which each report of it counts that is live at `seq`, in order.
+
+    With `after` those that count from an earlier day are as many, and as of that day: so what counts
+    on that day and any later one is told.
+    """
     found: dict[LineKey, list[date]] = {}
-    for country, component, day in _report_days(lines.shape).rows(session, seq=seq, **lines.values()):
+    days = {} if after is None else {"after": after}
+    asked = {"seq": seq, **lines.values()}
+    if after is not None:
+        for country, component, count in _reports_on(lines.shape).rows(session, day=after, **asked):
+            found[country, component] = [after] * count
+    for country, component, day in _report_days(lines.shape, *days).rows(session, **days, **asked):
         found.setdefault((country, component), []).append(day)
     return found
 
 
 @cache
-def _report_days(shape: Shape) -> Prepared:
-    return Prepared(
+def _reports_on(shape: Shape) -> Prepared:
+    return Prepared(sa.select(*KEY, reports_on(_line.c.id, _SEQ)).where(shape.condition()))
+
+
+@cache
+def _report_days(shape: Shape, *ends: str) -> Prepared:
+    query = (
         sa.select(*KEY, _entry.c.effective_on)
         .select_from(sa.join(_entry, _line, _line.c.id == _entry.c.line_id))
         .where(_entry.c.voice == REPORT, live_between(_entry.c, _SEQ, _SEQ), shape.condition())
         .order_by(_entry.c.effective_on)
     )
+    if ends:
+        query = query.where(_entry.c.effective_on > sa.bindparam("after", type_=sa.Date))
+    return Prepared(query)
 
 
 def counted(stand: Stand, reports: Sequence[date], day: date) -> Stand:

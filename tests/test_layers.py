@@ -10,7 +10,7 @@ APP = ROOT / "app"
 ORDER = (
     *("settings", "errors", "metrics", "logs", "beacon", "sessions", "db", "prepared", "strict_json"),
     *("items", "vocabulary", "dates", "fields", "countries", "sources", "statements", "lines"),
-    *("positions", "report_counts", "standings", "filters", "spelling", "replay"),
+    *("positions", "report_counts", "standings", "spans", "filters", "spelling", "replay"),
     *("digests", "changes", "appending", "intake", "deriving"),
     *(
         "as_of",

@@ -55,9 +55,6 @@ def test_the_database_spells_as_we_do(head: int, session: Session, day: str, sta
     assert {key: item.json for key, item in by_itself.items()} == shown
     joined = positions_joined(shown_by, Moment(on, head_at(session, head)), PositionFilter(), 9)
     assert joined == (len(shown), ",".join(shown[key] for key in sorted(shown)).encode())
-    beside = shown_by.stands_shown_on(head, on, EVERY)
-    assert {key: stand for key, (stand, _) in beside.items()} == stands
-    assert {key: item.json for key, (_, item) in beside.items() if item is not None} == shown
 
 
 @pytest.mark.parametrize("narrowed", ["", "&country=CI&country=PL", "&component=troops", "&component=air"])
