@@ -3,6 +3,7 @@
 A line is compared in the fields of `positions.COMPARED`.
 """
 
+from bisect import bisect_right
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import date, timedelta
@@ -25,11 +26,13 @@ from app.spans import nets_between, spans_between
 from app.standings import (
     AFFIRMED,
     NOTHING,
+    Moves,
     Stand,
     counted,
     moves_between,
     numbers,
     report_days,
+    reports_known,
     stands_of,
 )
 from app.vocabulary import Action, Component, Voice, Word
@@ -249,7 +252,8 @@ def _events_of_days(viewer: Viewer, seq: int, span: tuple[date, date], wanted: P
 
     def ends(some: Sequence[Difference]) -> Iterator[Ends]:
         lines = Lines(ids={spans[each.key].line_id for each in some})
-        return _seen(viewer, some, report_days(viewer.session, seq, lines, after=span[0]))
+        reports = report_days(viewer.session, seq, lines, after=span[0])
+        return _seen(viewer, some, _on_their_days(reports))
 
     return Diff(_wanted(viewer, found, wanted), ends)
 
@@ -280,23 +284,27 @@ def _around(step: Step) -> tuple[date, date]:
     return step.at - timedelta(days=1) if step.at > date.min else step.at, step.at
 
 
-def _seen(
-    viewer: Viewer, found: Sequence[Difference], reports: Mapping[LineKey, Sequence[date]] | None = None
-) -> Iterator[Ends]:
-    """Yield what is shown of each difference; `reports` are the days from which those of a line count.
+Counts = Callable[[Difference], tuple[int, int]]
+"""How many reports stand beside what is shown of a difference, before and after."""
 
-    Without these, they are counted already.
-    """
-    viewer.load_shown(stand for each in found for stand in (each.step.before, each.step.after))
-    for each in found:
-        stands = each.step.before, each.step.after
-        if reports is not None:
-            of_line = reports.get(each.key, ())
-            stands = counted(stands[0], of_line, each.days[0]), counted(stands[1], of_line, each.days[1])
-        before, after = (
-            viewer.position(each.key, day, stand) for day, stand in zip(each.days, stands, strict=True)
-        )
-        yield before, after
+
+def _seen(viewer: Viewer, some: Sequence[Difference], counts: Counts) -> Iterator[Ends]:
+    """Yield what is shown of each difference."""
+    viewer.load_shown(stand for each in some for stand in (each.step.before, each.step.after))
+    for each in some:
+        (first, last), (reports_before, reports_after) = each.days, counts(each)
+        before = viewer.position(each.key, first, each.step.before._replace(reports=reports_before))
+        yield before, viewer.position(each.key, last, each.step.after._replace(reports=reports_after))
+
+
+def _on_their_days(reports: Mapping[LineKey, Sequence[date]]) -> Counts:
+    """Return what counts the reports on the days of a difference, by those from which they count."""
+
+    def counts(each: Difference) -> tuple[int, int]:
+        of_line = reports.get(each.key, ())
+        return bisect_right(of_line, each.days[0]), bisect_right(of_line, each.days[1])
+
+    return counts
 
 
 def events(
@@ -307,7 +315,7 @@ def events(
     `reports` are the days from which the line's reports count.
     """
     found = [Difference(key, step, _around(step), is_event=True) for step in steps]
-    return Diff(found, lambda some: _seen(viewer, some, {key: reports})).all_items()
+    return Diff(found, lambda some: _seen(viewer, some, _on_their_days({key: reports}))).all_items()
 
 
 @dataclass(frozen=True, slots=True)
@@ -360,8 +368,8 @@ def diff_knowledge(
     moves = moves_between(viewer.session, (first, last), day, wanted.lines())
     actions = actions_between(viewer.session, first, last)
     steps: dict[LineKey, list[Step]] = {}
-    for key, known in moves.items():
-        for seq, before, after in known.steps:
+    for key, line in moves.items():
+        for seq, before, after in line.steps:
             if step := step_of_entry(before, after, seq, actions[seq]):
                 steps.setdefault(key, []).append(step)
     if mode is Mode.NET:
@@ -375,7 +383,32 @@ def diff_knowledge(
         for key, each in steps.items()
         for step in each
     ]
-    return Diff(_wanted(viewer, found, wanted), partial(_seen, viewer))
+
+    ends = partial(_ends_known, viewer, moves, (first, last), day)
+    return Diff(_wanted(viewer, found, wanted), ends)
+
+
+def _ends_known(
+    viewer: Viewer,
+    moves: Mapping[LineKey, Moves],
+    span: tuple[int, int],
+    day: date,
+    some: Sequence[Difference],
+) -> Iterator[Ends]:
+    """Return what is shown of differences between the two seqs of `span`, with the reports known then."""
+
+    def seqs_of(each: Difference) -> tuple[int, int]:
+        at = each.step.at
+        return (at - 1, at) if each.is_event and isinstance(at, int) else span
+
+    known = {(moves[each.key].line_id, seq) for each in some for seq in seqs_of(each)}
+    reports = reports_known(viewer.session, day, known)
+
+    def counts(each: Difference) -> tuple[int, int]:
+        line_id, (old, new) = moves[each.key].line_id, seqs_of(each)
+        return reports[line_id, old], reports[line_id, new]
+
+    return _seen(viewer, some, counts)
 
 
 def diff_stands(
@@ -395,7 +428,11 @@ def diff_stands(
         step = step_of_entry(before.get(key, NOTHING), after.get(key, NOTHING), entry, action)
         if step is not None and not step.is_affirmation:
             found.append(Difference(key, step, (day, day)))
-    return Diff(found, partial(_seen, viewer))
+    return Diff(found, lambda some: _seen(viewer, some, _as_in_their_stands))
+
+
+def _as_in_their_stands(each: Difference) -> tuple[int, int]:
+    return each.step.before.reports, each.step.after.reports
 
 
 def _wanted(viewer: Viewer, found: list[Difference], wanted: PositionFilter) -> list[Difference]:

@@ -6,7 +6,7 @@ one seek in an index, however long the history.
 """
 
 from bisect import bisect_right
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from datetime import date
 from functools import cache
 from typing import Any, NamedTuple
@@ -248,6 +248,7 @@ def counted(stand: Stand, reports: Sequence[date], day: date) -> Stand:
 class Moves(NamedTuple):
     """What a line answers on a day as it was known at two seqs, and at each that moved it in between."""
 
+    line_id: int
     first: Stand
     last: Stand
     steps: list[tuple[int, Stand, Stand]]
@@ -257,7 +258,7 @@ class Moves(NamedTuple):
 def moves_between(
     session: Session, seqs: tuple[int, int], day: date, lines: Lines = EVERY
 ) -> dict[LineKey, Moves]:
-    """Return what the lines that move between two seqs answer on `day`."""
+    """Return what the lines that move between two seqs answer on `day`; their reports are not counted."""
     first, last = seqs
     weigh_plans(session)  # how far apart they are decides
     lined = sa.join(_standing, _line, _line.c.id == _standing.c.line_id)
@@ -277,16 +278,26 @@ def moves_between(
     asked = pairs(session, wanted | {(line_id, seq) for line_id, _ in moved for seq in seqs})
     with_line = sa.join(asked, _line, _line.c.id == asked.c.first)
     source, columns = with_last(session.get_bind().dialect.name, with_line, asked.c.first, asked.c.second)
-    query = sa.select(*KEY, asked.c.first, asked.c.second, *columns).select_from(source)
+    query = sa.select(*KEY, asked.c.first, asked.c.second, *columns[: len(STORED)]).select_from(source)
     known: dict[tuple[int, int], Stand] = {}
     keys: dict[LineKey, int] = {}
     for country, component, line_id, seq, *cells in session.execute(query, {"day": day}):
         keys[country, component] = line_id
-        known[line_id, seq] = NOTHING if cells[0] is None else Stand._make(cells)
+        known[line_id, seq] = NOTHING if cells[0] is None else Stand._make((*cells, 0))
     found = {
-        key: Moves(known[line_id, first], known[line_id, last], []) for key, line_id in sorted(keys.items())
+        key: Moves(line_id, known[line_id, first], known[line_id, last], [])
+        for key, line_id in sorted(keys.items())
     }
     by_id = {line_id: key for key, line_id in keys.items()}
     for line_id, seq in sorted(moved):
         found[by_id[line_id]].steps.append((seq, known[line_id, seq - 1], known[line_id, seq]))
     return found
+
+
+def reports_known(
+    session: Session, day: date, known: Collection[tuple[int, int]]
+) -> dict[tuple[int, int], int]:
+    """Return how many reports stand beside lines on `day`, by a line's id and the seq that it is known at."""
+    asked = pairs(session, known)
+    query = sa.select(asked.c.first, asked.c.second, reports_on(asked.c.first, asked.c.second))
+    return {(line_id, seq): count for line_id, seq, count in session.execute(query, {"day": day})}
