@@ -120,9 +120,13 @@ class Viewer:
         if stand is None or stand.shown_seq is None or stand.last_affirmed_on is None:
             return None
         sides = ",".join(self.statement(seq).json for seq in stand.side_seqs) if stand.sides else ""
-        stale = day - stand.last_affirmed_on > self.stale_after
-        run = f'"{stand.since}"', f'"{stand.last_affirmed_on}"', stand.affirmations, FLAGS[stale]
+        stale = FLAGS[self.is_stale(stand, day)]
+        run = f'"{stand.since}"', f'"{stand.last_affirmed_on}"', stand.affirmations, stale
         return self._shown(key, stand.shown_seq, "certain", run, sides, stand.reports)
+
+    def is_stale(self, stand: Stand, day: date) -> bool:
+        """Tell whether what a line holds was last affirmed too long before `day`."""
+        return stand.last_affirmed_on is not None and day - stand.last_affirmed_on > self.stale_after
 
     def possible(self, key: LineKey, seq: int, reports: int) -> Item[PositionView]:
         """Return what may hold already, though it is not certain yet (DESIGN.md 3.6)."""

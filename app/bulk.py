@@ -339,4 +339,4 @@ def _in_row(fault: Fault, row: Row) -> Fault:
 def _diff(viewer: Viewer, before: Head, after: Head) -> list[DiffEntry]:
     assert after.recorded_at is not None
     span, today = (before.seq, after.seq), after.recorded_at.date()
-    return listed(diff_knowledge(viewer, span, today, Mode.NET, PositionFilter()))
+    return listed(diff_knowledge(viewer, span, today, Mode.NET, PositionFilter()).all_items())

@@ -260,6 +260,12 @@ def changes_after(
     return _items(_chosen(session, after, seq, limit, wanted, order=_change.seq))
 
 
+def changes_joined(session: Session, after: int, seq: int, limit: int) -> tuple[int, bytes]:
+    """Return how many entries `changes_after` returns where all are wanted, and their JSON, joined."""
+    count, joined = _PAGE.rows(session, after=after, seq=seq, limit=limit)[0]
+    return count, joined.encode() if isinstance(joined, str) else joined or b""
+
+
 def newest_changes(session: Session, seq: int, limit: int, wanted: LedgerFilter) -> list[ChangeView]:
     """Return the newest `limit` wanted entries up to `seq`, the newest first."""
     rows = _chosen(session, 0, seq, limit, wanted, order=_change.seq.desc())
@@ -303,6 +309,8 @@ ENTRY = (
 )
 """An entry as JSON, of `ChangeView`."""
 
+_STATING, _RETRACTING = (ENTRY % (*["%s"] * 10, statement) for statement in (STATEMENT, "null"))
+
 
 def newest_entry(change: Any, statement: str | None) -> Item[ChangeView]:
     """Return an entry as known when it was recorded, by the columns of `Change` and its statement's JSON."""
@@ -326,10 +334,7 @@ _SEQ, _AFTER = (sa.bindparam(name, type_=sa.BigInteger) for name in ("seq", "aft
 def _entries(dialect: str) -> sa.Select[Any]:
     """Return the query of entries numbered above `after`: each number, and the JSON as known at `seq`."""
     pieces = [_json[name] for name in Pieces._fields]
-    statement = spelt(dialect, STATEMENT, _statement.seq, _statement.country_code, *pieces)
-    entry = spelt(
-        dialect,
-        ENTRY,
+    told = (
         _change.seq,
         _change.action,
         timed(dialect, _change.recorded_at),
@@ -340,8 +345,11 @@ def _entries(dialect: str) -> sa.Select[Any]:
         numbered(_later.c.seq),
         flag(_later.c.seq.is_(None)),
         _change.digest,
-        sa.case((_statement.seq.is_not(None), statement), else_=literal("null")),
     )
+    # Each in one go: a statement that is spelt by itself would be copied once more.
+    stating = spelt(dialect, _STATING, *told, _statement.seq, _statement.country_code, *pieces)
+    is_stating = _statement.seq.is_not(None)
+    entry: Any = sa.case((is_stating, stating), else_=spelt(dialect, _RETRACTING, *told))
     # What is joined is bounded too: PostgreSQL might else go through all of it.
     return (
         sa.select(_change.seq, entry.label("json"))
@@ -361,16 +369,28 @@ def _feed(dialect: str) -> sa.Select[Any]:
     return query.order_by(_change.seq).limit(sa.bindparam("limit", type_=sa.Integer))
 
 
+def _page(dialect: str) -> sa.Select[Any]:
+    found = _feed(dialect).subquery("entry")
+    return sa.select(sa.func.count(), _joined(dialect, found, ","))
+
+
 def _stretch(dialect: str) -> sa.Select[Any]:
-    until, end = sa.bindparam("until", type_=sa.BigInteger), literal("\n")
+    until = sa.bindparam("until", type_=sa.BigInteger)
     found = _entries(dialect).where(_change.seq <= until).order_by(_change.seq).subquery("entry")
+    return sa.select(_joined(dialect, found, "\n", end="\n"))
+
+
+def _joined(dialect: str, found: Any, between: str, *, end: str = "") -> Any:
+    """Return the entries of a query in one text, as part of a query; as bytes where these are sooner read."""
     if dialect == "postgresql":
-        return sa.select(sa.func.string_agg(found.c.json, aggregate_order_by(end, found.c.seq)).concat(end))
+        order = aggregate_order_by(literal(between), found.c.seq)
+        return sa.func.string_agg(found.c.json, order).concat(literal(end))
     # As bytes, or the driver would read them as text only for us to make bytes of it again.
-    return sa.select(sa.cast(sa.func.group_concat(found.c.json, end).concat(end), sa.LargeBinary))
+    joined = sa.func.group_concat(found.c.json, literal(between)).concat(literal(end))
+    return sa.cast(joined, sa.LargeBinary)
 
 
-_FEED, _STRETCH = Prepared(_feed), Prepared(_stretch)
+_FEED, _PAGE, _STRETCH = Prepared(_feed), Prepared(_page), Prepared(_stretch)
 
 
 def _chosen(

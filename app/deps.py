@@ -186,11 +186,13 @@ class Read:
         """Return a list of items as `answer_list` returns one of objects."""
         return self._list(meta, items, following, columns, items)
 
-    def answer_joined(self, meta: Meta, items: bytes) -> Response:
-        """Return a whole list as JSON, its items as `answer_items` would join them."""
-        return Response(
-            _enveloped(meta, items, None), headers=self.headers, media_type=MEDIA_TYPES[Format.JSON]
-        )
+    def answer_joined(self, meta: Meta, items: bytes, following: str | None = None) -> Response:
+        """Return a list as JSON, its items as `answer_items` would join them."""
+        text = _enveloped(meta, items, following)
+        return Response(text, headers=self._leading_on(following), media_type=MEDIA_TYPES[Format.JSON])
+
+    def _leading_on(self, following: str | None) -> dict[str, str]:
+        return self.headers | ({} if following is None else {"Link": f'<{following}>; rel="next"'})
 
     def _list(
         self,
@@ -200,9 +202,6 @@ class Read:
         columns: Sequence[Column[Line]],
         rows: Sequence[Line | ItemOf[Line]],
     ) -> Response:
-        headers = dict(self.headers)
-        if following is not None:
-            headers["Link"] = f'<{following}>; rel="next"'
         text: str | bytes
         match self.format:
             case Format.CSV:
@@ -211,7 +210,7 @@ class Read:
                 text = "".join(ndjson_lines(items))
             case Format.JSON:
                 text = _enveloped(meta, ",".join(map(item_json, items)).encode(), following)
-        return Response(text, headers=headers, media_type=MEDIA_TYPES[self.format])
+        return Response(text, headers=self._leading_on(following), media_type=MEDIA_TYPES[self.format])
 
 
 def _enveloped(meta: Meta, items: bytes, following: str | None) -> bytes:

@@ -3,12 +3,13 @@
 A line is compared in the fields of `positions.COMPARED`.
 """
 
-from collections.abc import Iterable, Iterator, Sequence
+from bisect import bisect_right
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import date, timedelta
 from enum import StrEnum
-from functools import lru_cache
-from typing import Any
+from functools import lru_cache, partial
+from typing import Any, NamedTuple
 
 from pydantic import BaseModel
 from pydantic import Field as Described
@@ -17,18 +18,21 @@ from sqlmodel import Session
 
 from app.as_of import Viewer
 from app.changes import actions_between
-from app.filters import PositionFilter
+from app.filters import PositionFilter, said_by
 from app.items import Item
 from app.lines import Heard, LineKey, Lines, by_place, entries
 from app.positions import COMPARED, PositionView, compared
+from app.spans import nets_between, spans_between
 from app.standings import (
     AFFIRMED,
     NOTHING,
+    Moves,
     Stand,
     counted,
     moves_between,
     numbers,
     report_days,
+    reports_known,
     stands_of,
 )
 from app.vocabulary import Action, Component, Voice, Word
@@ -83,8 +87,7 @@ class DiffEntry(BaseModel):
     seqs: list[int] = Described(description="Entries responsible; empty only under `dry_run`.")
 
 
-@dataclass(frozen=True, slots=True)
-class Step:
+class Step(NamedTuple):
     """A day or an entry on which a line's answer changes, or is affirmed."""
 
     at: date | int
@@ -133,51 +136,90 @@ Ends = tuple[Item[PositionView] | None, Item[PositionView] | None]
 """What a line holds before a step and after it."""
 
 
-class Difference(Item[DiffEntry]):
-    """A step in a line as clients see it, between the two positions that are shown of it."""
+class Difference(NamedTuple):
+    """A step in a line, before anything is read of what is shown of it."""
 
-    def __init__(
-        self, key: LineKey, step: Step, ends: Ends, *, is_event: bool = False, is_reversed: bool = False
-    ) -> None:
-        contested = bool(step.before.sides), bool(step.after.sides)
-        if is_reversed:
-            ends, contested = ends[::-1], contested[::-1]
-        self.key, self.at = key, step.at if is_event else None
-        self.before, self.after = ends
-        self.op = _op(step, ends)
-        on = f'"{self.at}"' if isinstance(self.at, date) else "null"
-        seq = self.at if isinstance(self.at, int) else "null"
+    key: LineKey
+    step: Step
+    days: tuple[date, date]
+    """On which it is seen what the line holds before, and after."""
+    is_event: bool = False
+    is_reversed: bool = False
+
+    @property
+    def at(self) -> date | int | None:
+        """The day or the entry of an event."""
+        return self.step.at if self.is_event else None
+
+    @property
+    def op(self) -> Op:
+        """What happened, as it is told."""
+        step = self.step
+        if step.is_affirmation:
+            return Op.AFFIRMED
+        if step.before.shown_seq is None:
+            return Op.REMOVED if self.is_reversed else Op.ADDED
+        if step.after.shown_seq is None:
+            return Op.ADDED if self.is_reversed else Op.REMOVED
+        return Op.CHANGED
+
+    def item(self, ends: Ends) -> Item[DiffEntry]:
+        """Return it as clients see it, between the two positions that are shown of it."""
+        step, op = self.step, self.op
         told = [_spelt(end) for end in ends]
-        fields = _fields(told, contested) if self.op is Op.CHANGED else "{}"
-        super().__init__(
+        contested = bool(step.before.sides), bool(step.after.sides)
+        if self.is_reversed:
+            told, contested = told[::-1], contested[::-1]
+        fields = _fields(_wording(told[0]), _wording(told[1]), contested) if op is Op.CHANGED else "{}"
+        on = f'"{step.at}"' if self.is_event and isinstance(step.at, date) else "null"
+        seq = step.at if self.is_event and isinstance(step.at, int) else "null"
+        return Item(
             DiffEntry,
-            f'{{"op":"{self.op}","country":"{key[0]}","component":"{key[1]}","cause":"{step.cause}",'
+            f'{{"op":"{op}","country":"{self.key[0]}","component":"{self.key[1]}","cause":"{step.cause}",'
             f'"on":{on},"seq":{seq},"before":{told[0]},"after":{told[1]},'
             f'"fields":{fields},"seqs":[{",".join(map(str, sorted(step.seqs)))}]}}',
         )
 
-    def is_wanted(self, wanted: PositionFilter) -> bool:
-        """Tell whether either of its positions is wanted."""
-        return any(wanted.passes(end.view) for end in (self.before, self.after) if end is not None)
 
+@dataclass(frozen=True, slots=True)
+class Diff:
+    """All differences, and what reads the positions between which some of them are."""
 
-def _op(step: Step, ends: Sequence[Item[PositionView] | None]) -> Op:
-    if step.is_affirmation:
-        return Op.AFFIRMED
-    if ends[0] is None:
-        return Op.ADDED
-    return Op.REMOVED if ends[1] is None else Op.CHANGED
+    entries: list[Difference]
+    ends: Callable[[Sequence[Difference]], Iterable[Ends]]
+
+    def items(self, some: Sequence[Difference]) -> list[Item[DiffEntry]]:
+        """Return some of the differences as clients see them."""
+        ends = self.ends(some) if some else ()
+        return [each.item(between) for each, between in zip(some, ends, strict=True)]
+
+    def all_items(self) -> list[Item[DiffEntry]]:
+        """Return all of them as clients see them."""
+        return self.items(self.entries)
 
 
 def _spelt(item: Item[PositionView] | None) -> str:
     return "null" if item is None else item.json
 
 
-def _fields(told: Sequence[str], contested: tuple[bool, bool]) -> str:
-    """Return the fields that differ between two positions, each with its two values, as JSON."""
-    (before, old), (after, new) = map(_said, map(_wording, told), contested)
-    differing = {name: (before[name], after[name]) for name in COMPARED if old[name] != new[name]}
-    return to_json(differing).decode()
+def _fields(old: str, new: str, contested: tuple[bool, bool]) -> str:
+    """Return the fields that differ between two wordings, each with its two values, as JSON."""
+    before, after = _said(old, contested[0]), _said(new, contested[1])
+    differing = [
+        f'"{name}":[{was},{is_now}]'
+        for name, (was, meant), (is_now, means) in zip(COMPARED, before, after, strict=True)
+        if meant != means
+    ]
+    return f"{{{','.join(differing)}}}"
+
+
+# Few wordings are met again and again.
+@lru_cache(10_000)
+def _said(wording: str, contested: bool) -> list[tuple[str, object]]:
+    """Return each field that is compared of a position, as JSON, and so that equal means the same."""
+    told: dict[str, Any] = from_json(f"{{{wording}}}") | {"contested": contested}
+    meant = compared(told)
+    return [(to_json(told[name]).decode(), meant[name]) for name in COMPARED]
 
 
 def _wording(position: str) -> str:
@@ -187,62 +229,93 @@ def _wording(position: str) -> str:
     return position[first : position.index(',"summary":', first)]
 
 
-# Few wordings are met again and again.
-@lru_cache(10_000)
-def _said(wording: str, contested: bool) -> tuple[dict[str, Any], dict[str, object]]:
-    """Return what is compared of a position, as JSON has it, and so that equal means the same."""
-    told: dict[str, Any] = from_json(f"{{{wording}}}") | {"contested": contested}
-    return told, compared(told)
-
-
-def diff_days(
-    viewer: Viewer, seq: int, days: tuple[date, date], mode: Mode, wanted: PositionFilter
-) -> list[Difference]:
+def diff_days(viewer: Viewer, seq: int, days: tuple[date, date], mode: Mode, wanted: PositionFilter) -> Diff:
     """Return what differs between the positions on two days, as known at `seq`.
 
     Both days are inclusive: a statement effective on the first belongs to the state compared from.
     With the first after the second the net diff is the inverse of the forward one; events need the
     forward order. Sorted by country, component, day.
     """
-    first, last = min(days), max(days)
-    session, lines = viewer.session, wanted.lines()
-    spoken = stands_of(session, seq, lines, after=first, until=last)
-    changed = Lines(keys=spoken.keys())
-    before = viewer.stands_shown_on(seq, first, changed) if spoken else {}
-    empty = (NOTHING, None)
-    steps = {key: list(steps_of(stands, before.get(key, empty)[0])) for key, stands in spoken.items()}
-    found: list[Difference] = []
+    span = min(days), max(days)
     if mode is Mode.EVENTS:
-        viewer.load_shown(_ends(steps.values()))
-        reports = report_days(session, seq, changed)
-        for key, each in steps.items():
-            found += events(viewer, key, each, reports.get(key, ()))
-    else:
-        after = viewer.shown_on(seq, last, changed) if spoken else {}
-        for key, each in steps.items():
-            stand, item = before.get(key, empty)
-            if step := net(each, stand, spoken[key][-1]):
-                found.append(Difference(key, step, (item, after.get(key)), is_reversed=days[0] > days[1]))
-    return _wanted(found, wanted)
+        return _events_of_days(viewer, seq, span, wanted)
+    return _net_of_days(viewer, seq, span, wanted, is_reversed=days[0] > days[1])
 
 
-def _ends(steps: Iterable[Iterable[Step]]) -> Iterator[Stand]:
-    return (stand for each in steps for step in each for stand in (step.before, step.after))
+def _events_of_days(viewer: Viewer, seq: int, span: tuple[date, date], wanted: PositionFilter) -> Diff:
+    spans = spans_between(viewer.session, seq, span, wanted.lines())
+    found = [
+        Difference(key, step, _around(step), is_event=True)
+        for key, line in spans.items()
+        for step in steps_of(line.stands, line.before)
+    ]
+
+    def ends(some: Sequence[Difference]) -> Iterator[Ends]:
+        lines = Lines(ids={spans[each.key].line_id for each in some})
+        reports = report_days(viewer.session, seq, lines, after=span[0])
+        return _seen(viewer, some, _on_their_days(reports))
+
+    return Diff(_wanted(viewer, found, wanted), ends)
+
+
+def _net_of_days(
+    viewer: Viewer, seq: int, span: tuple[date, date], wanted: PositionFilter, *, is_reversed: bool
+) -> Diff:
+    in_full = not wanted.takes_all_of_lines
+    nets = nets_between(viewer.session, seq, span, wanted.lines(), in_full=in_full)
+    found = []
+    for key, (_, before, after, step_seqs) in nets.items():
+        # After the last step nothing differs any more that is compared.
+        cause = Cause.WITHDRAWN if after.shown_seq is None else Cause.STATED
+        step = Step(span[1], before, after, cause, tuple({*numbers(step_seqs)}))
+        found.append(Difference(key, step, span, is_reversed=is_reversed))
+
+    def ends(some: Sequence[Difference]) -> Iterator[Ends]:
+        lines = Lines(ids=[nets[each.key].line_id for each in some])
+        before, after = (viewer.shown_on(seq, day, lines) for day in span)
+        return ((before.get(each.key), after.get(each.key)) for each in some)
+
+    return Diff(_wanted(viewer, found, wanted), ends)
+
+
+def _around(step: Step) -> tuple[date, date]:
+    """Return the day before a step along valid time, and its day."""
+    assert isinstance(step.at, date)
+    return step.at - timedelta(days=1) if step.at > date.min else step.at, step.at
+
+
+Counts = Callable[[Difference], tuple[int, int]]
+"""How many reports stand beside what is shown of a difference, before and after."""
+
+
+def _seen(viewer: Viewer, some: Sequence[Difference], counts: Counts) -> Iterator[Ends]:
+    """Yield what is shown of each difference."""
+    viewer.load_shown(stand for each in some for stand in (each.step.before, each.step.after))
+    for each in some:
+        (first, last), (reports_before, reports_after) = each.days, counts(each)
+        before = viewer.position(each.key, first, each.step.before._replace(reports=reports_before))
+        yield before, viewer.position(each.key, last, each.step.after._replace(reports=reports_after))
+
+
+def _on_their_days(reports: Mapping[LineKey, Sequence[date]]) -> Counts:
+    """Return what counts the reports on the days of a difference, by those from which they count."""
+
+    def counts(each: Difference) -> tuple[int, int]:
+        of_line = reports.get(each.key, ())
+        return bisect_right(of_line, each.days[0]), bisect_right(of_line, each.days[1])
+
+    return counts
 
 
 def events(
     viewer: Viewer, key: LineKey, steps: Iterable[Step], reports: Sequence[date]
-) -> Iterator[Difference]:
-    """Yield a line's steps along valid time as clients see them, each between its day and the day before.
+) -> list[Item[DiffEntry]]:
+    """Return a line's steps along valid time as clients see them, each between its day and the day before.
 
     `reports` are the days from which the line's reports count.
     """
-    for step in steps:
-        assert isinstance(step.at, date)
-        eve = step.at - timedelta(days=1) if step.at > date.min else step.at
-        before, after = counted(step.before, reports, eve), counted(step.after, reports, step.at)
-        ends = viewer.position(key, eve, before), viewer.position(key, step.at, after)
-        yield Difference(key, step, ends, is_event=True)
+    found = [Difference(key, step, _around(step), is_event=True) for step in steps]
+    return Diff(found, lambda some: _seen(viewer, some, _on_their_days({key: reports}))).all_items()
 
 
 @dataclass(frozen=True, slots=True)
@@ -285,7 +358,7 @@ def story_of(session: Session, seq: int, lines: Lines) -> Story:
 
 def diff_knowledge(
     viewer: Viewer, span: tuple[int, int], day: date, mode: Mode, wanted: PositionFilter
-) -> list[Difference]:
+) -> Diff:
     """Return what differs between what we knew at the two seqs of `span` of the positions on `day`.
 
     A reversed span gives the inverse of the forward diff; events need the forward order. Sorted
@@ -295,26 +368,63 @@ def diff_knowledge(
     moves = moves_between(viewer.session, (first, last), day, wanted.lines())
     actions = actions_between(viewer.session, first, last)
     steps: dict[LineKey, list[Step]] = {}
-    for key, known in moves.items():
-        for seq, before, after in known.steps:
+    for key, line in moves.items():
+        for seq, before, after in line.steps:
             if step := step_of_entry(before, after, seq, actions[seq]):
                 steps.setdefault(key, []).append(step)
-    found: list[Difference] = []
     if mode is Mode.NET:
         steps = {
             key: [step]
             for key, each in steps.items()
             if (step := net(each, moves[key].first, moves[key].last))
         }
-    viewer.load_shown(_ends(steps.values()))
-    for key, each in steps.items():
-        for step in each:
-            ends = viewer.position(key, day, step.before), viewer.position(key, day, step.after)
-            found.append(
-                Difference(key, step, ends, is_event=mode is Mode.EVENTS, is_reversed=span[0] > span[1])
-            )
-    return _wanted(found, wanted)
+    found = [
+        Difference(key, step, (day, day), is_event=mode is Mode.EVENTS, is_reversed=span[0] > span[1])
+        for key, each in steps.items()
+        for step in each
+    ]
+
+    ends = partial(_ends_known, viewer, moves, (first, last), day)
+    return Diff(_wanted(viewer, found, wanted), ends)
 
 
-def _wanted(found: list[Difference], wanted: PositionFilter) -> list[Difference]:
-    return found if wanted.takes_all_of_lines else [each for each in found if each.is_wanted(wanted)]
+def _ends_known(
+    viewer: Viewer,
+    moves: Mapping[LineKey, Moves],
+    span: tuple[int, int],
+    day: date,
+    some: Sequence[Difference],
+) -> Iterator[Ends]:
+    """Return what is shown of differences between the two seqs of `span`, with the reports known then."""
+
+    def seqs_of(each: Difference) -> tuple[int, int]:
+        at = each.step.at
+        return (at - 1, at) if each.is_event and isinstance(at, int) else span
+
+    known = {(moves[each.key].line_id, seq) for each in some for seq in seqs_of(each)}
+    reports = reports_known(viewer.session, day, known)
+
+    def counts(each: Difference) -> tuple[int, int]:
+        line_id, (old, new) = moves[each.key].line_id, seqs_of(each)
+        return reports[line_id, old], reports[line_id, new]
+
+    return _seen(viewer, some, counts)
+
+
+def _wanted(viewer: Viewer, found: list[Difference], wanted: PositionFilter) -> list[Difference]:
+    """Return those differences of which either position is wanted."""
+    if wanted.takes_all_of_lines or not found:
+        return found
+    stands = (stand for each in found for stand in (each.step.before, each.step.after))
+    said = said_by(viewer.session, {seq for stand in stands if (seq := stand.shown_seq) is not None}, wanted)
+
+    def is_wanted(stand: Stand, day: date) -> bool:
+        if stand.shown_seq not in said or not wanted.takes(stand):
+            return False
+        return wanted.stale is None or wanted.stale is viewer.is_stale(stand, day)
+
+    return [
+        each
+        for each in found
+        if is_wanted(each.step.before, each.days[0]) or is_wanted(each.step.after, each.days[1])
+    ]

@@ -145,6 +145,7 @@ class Lines:
     countries: Collection[str] | None = None
     components: Collection[str] = ()
     keys: Collection[LineKey] | None = None
+    ids: Collection[int] | None = None
 
     @property
     def shape(self) -> "Shape":
@@ -152,12 +153,12 @@ class Lines:
         asked = self._asked()
         return Shape(*(min(len(asked[name]) or MANY, MANY) if name in asked else 0 for name in Shape._fields))
 
-    def values(self) -> dict[str, str | list[str]]:
+    def values(self) -> dict[str, Any]:
         """Return the parameters of their shape's condition."""
         return {name: each[0] if len(each) == 1 else each for name, each in self._asked().items()}
 
-    def _asked(self) -> dict[str, list[str]]:
-        found: dict[str, list[str]] = {}
+    def _asked(self) -> dict[str, list[Any]]:
+        found: dict[str, list[Any]] = {}
         if self.keys is not None:
             found["keys"] = [f"{country} {component}" for country, component in self.keys]
             found["countries"] = sorted({country for country, _ in self.keys})
@@ -165,6 +166,8 @@ class Lines:
             found["countries"] = sorted(self.countries)
         if self.components:
             found["components"] = list(self.components)
+        if self.ids is not None:
+            found["ids"] = list(self.ids)
         return found
 
     def condition(self) -> sa.ColumnElement[bool]:
@@ -182,23 +185,25 @@ class Shape(NamedTuple):
     countries: int
     components: int
     keys: int
+    ids: int
 
-    def condition(
-        self, values: Mapping[str, str | Sequence[str]] = MappingProxyType({})
-    ) -> sa.ColumnElement[bool]:
+    def condition(self, values: Mapping[str, Any] = MappingProxyType({})) -> sa.ColumnElement[bool]:
         """Return the condition on `Line`; its parameters are those of `Lines.values`."""
         columns = {
             "countries": _line.country_code,
             "components": sa.type_coerce(_line.component, sa.Text),
             "keys": _line.country_code + " " + sa.type_coerce(_line.component, sa.Text),
+            "ids": _line.id,
         }
+        kinds: dict[str, sa.types.TypeEngine[Any]] = {"ids": sa.Integer()}
         wanted: list[sa.ColumnElement[bool]] = []
         for name, count in zip(self._fields, self, strict=True):
+            kind = kinds.get(name, sa.Text())
             if count == 1:
                 # A list would be taken apart first, which takes as long as finding some lines.
-                wanted.append(columns[name] == sa.bindparam(name, values.get(name), type_=sa.Text()))
+                wanted.append(columns[name] == sa.bindparam(name, values.get(name), type_=kind))
             elif count:
-                wanted.append(among_named(columns[name], name, sa.Text(), values.get(name, ())))
+                wanted.append(among_named(columns[name], name, kind, values.get(name, ())))
         return sa.and_(sa.true(), *wanted)
 
 

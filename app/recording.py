@@ -257,12 +257,12 @@ def _answer(entering: Appending, viewer: Viewer, action: Action) -> Entered:
         key for key, day in entering.moved.items() if day >= after.get(key, NOTHING_SHOWN)[0].holds_from
     ]
     before = viewer.stands_shown_on(seq - 1, today, Lines(keys=differing)) if differing else {}
-    diff: list[Difference] = []
+    diff: list[Item[DiffEntry]] = []
     for key in sorted(differing):
         (old, gone), (new, come) = (each.get(key, NOTHING_SHOWN) for each in (before, after))
         step = step_of_entry(old, new, seq, action)
         if step is not None and not step.is_affirmation:
-            diff.append(Difference(key, step, (gone, come)))
+            diff.append(Difference(key, step, (today, today)).item((gone, come)))
     positions = (after[key][1] for key in sorted(entering.touched & after.keys()))
     return Entered(seq, entering.entry(), (item for item in positions if item is not None), diff)
 

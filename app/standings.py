@@ -6,7 +6,7 @@ one seek in an index, however long the history.
 """
 
 from bisect import bisect_right
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from datetime import date
 from functools import cache
 from typing import Any, NamedTuple
@@ -239,22 +239,41 @@ def _over_days(shape: Shape, *ends: str) -> Prepared:
     return Prepared(query)
 
 
-def report_days(session: Session, seq: int, lines: Lines = EVERY) -> dict[LineKey, list[date]]:
-    """Return, by line, the day from which each report of it counts that is live at `seq`, in order."""
+def report_days(
+    session: Session, seq: int, lines: Lines = EVERY, *, after: date | None = None
+) -> dict[LineKey, list[date]]:
+    """Return, by line, the day from which each report of it counts that is live at `seq`, in order.
+
+    With `after` those that count from an earlier day are as many, and as of that day: so what counts
+    on that day and any later one is told.
+    """
     found: dict[LineKey, list[date]] = {}
-    for country, component, day in _report_days(lines.shape).rows(session, seq=seq, **lines.values()):
+    days = {} if after is None else {"after": after}
+    asked = {"seq": seq, **lines.values()}
+    if after is not None:
+        for country, component, count in _reports_on(lines.shape).rows(session, day=after, **asked):
+            found[country, component] = [after] * count
+    for country, component, day in _report_days(lines.shape, *days).rows(session, **days, **asked):
         found.setdefault((country, component), []).append(day)
     return found
 
 
 @cache
-def _report_days(shape: Shape) -> Prepared:
-    return Prepared(
+def _reports_on(shape: Shape) -> Prepared:
+    return Prepared(sa.select(*KEY, reports_on(_line.c.id, _SEQ)).where(shape.condition()))
+
+
+@cache
+def _report_days(shape: Shape, *ends: str) -> Prepared:
+    query = (
         sa.select(*KEY, _entry.c.effective_on)
         .select_from(sa.join(_entry, _line, _line.c.id == _entry.c.line_id))
         .where(_entry.c.voice == REPORT, live_between(_entry.c, _SEQ, _SEQ), shape.condition())
         .order_by(_entry.c.effective_on)
     )
+    if ends:
+        query = query.where(_entry.c.effective_on > sa.bindparam("after", type_=sa.Date))
+    return Prepared(query)
 
 
 def counted(stand: Stand, reports: Sequence[date], day: date) -> Stand:
@@ -265,6 +284,7 @@ def counted(stand: Stand, reports: Sequence[date], day: date) -> Stand:
 class Moves(NamedTuple):
     """What a line answers on a day as it was known at two seqs, and at each that moved it in between."""
 
+    line_id: int
     first: Stand
     last: Stand
     steps: list[tuple[int, Stand, Stand]]
@@ -274,7 +294,7 @@ class Moves(NamedTuple):
 def moves_between(
     session: Session, seqs: tuple[int, int], day: date, lines: Lines = EVERY
 ) -> dict[LineKey, Moves]:
-    """Return what the lines that move between two seqs answer on `day`."""
+    """Return what the lines that move between two seqs answer on `day`; their reports are not counted."""
     first, last = seqs
     weigh_plans(session)  # how far apart they are decides
     lined = sa.join(_standing, _line, _line.c.id == _standing.c.line_id)
@@ -294,16 +314,27 @@ def moves_between(
     asked = pairs(session, wanted | {(line_id, seq) for line_id, _ in moved for seq in seqs})
     with_line = sa.join(asked, _line, _line.c.id == asked.c.first)
     source, columns = with_last(session.get_bind().dialect.name, with_line, asked.c.first, asked.c.second)
-    query = sa.select(*KEY, asked.c.first, asked.c.second, *of_stand(columns)).select_from(source)
+    stand = [columns[name] for name in STORED]
+    query = sa.select(*KEY, asked.c.first, asked.c.second, *stand).select_from(source)
     known: dict[tuple[int, int], Stand] = {}
     keys: dict[LineKey, int] = {}
     for country, component, line_id, seq, *cells in session.execute(query, {"day": day}):
         keys[country, component] = line_id
-        known[line_id, seq] = NOTHING if cells[0] is None else Stand._make(cells)
+        known[line_id, seq] = NOTHING if cells[0] is None else Stand._make((*cells, 0))
     found = {
-        key: Moves(known[line_id, first], known[line_id, last], []) for key, line_id in sorted(keys.items())
+        key: Moves(line_id, known[line_id, first], known[line_id, last], [])
+        for key, line_id in sorted(keys.items())
     }
     by_id = {line_id: key for key, line_id in keys.items()}
     for line_id, seq in sorted(moved):
         found[by_id[line_id]].steps.append((seq, known[line_id, seq - 1], known[line_id, seq]))
     return found
+
+
+def reports_known(
+    session: Session, day: date, known: Collection[tuple[int, int]]
+) -> dict[tuple[int, int], int]:
+    """Return how many reports stand beside lines on `day`, by a line's id and the seq that it is known at."""
+    asked = pairs(session, known)
+    query = sa.select(asked.c.first, asked.c.second, reports_on(asked.c.first, asked.c.second))
+    return {(line_id, seq): count for line_id, seq, count in session.execute(query, {"day": day})}

@@ -1,6 +1,7 @@
 import hashlib
 import json
 from typing import Any
+from urllib.parse import parse_qs, urlsplit
 
 import pytest
 from starlette.testclient import TestClient
@@ -77,6 +78,19 @@ def test_a_page_always_leads_on_and_an_empty_one_is_the_end(mended: TestClient) 
 
     assert [[change["seq"] for change in page["items"]] for page in pages] == [[1, 2], [3, 4], [5], []]
     assert [change["seq"] for change in mended.get(end).json()["items"]] == [6]
+
+
+@pytest.mark.parametrize(
+    "asked", [{}, {"limit": 2}, {"after": 2}, {"after": 5}, {"seq": 0}, {"seq": 3, "limit": 3}]
+)
+def test_a_page_that_is_joined_is_one_of_entries(mended: TestClient, asked: dict[str, int]) -> None:
+    every = {"action": ["state", "correct", "retract"]}
+    joined, one_by_one = feed(mended, **asked), feed(mended, **asked, **every)
+
+    assert joined["items"] == one_by_one["items"]
+    assert joined["meta"] == one_by_one["meta"]
+    ends = [parse_qs(urlsplit(page["next"]).query)["after"] for page in (joined, one_by_one)]
+    assert ends[0] == ends[1]
 
 
 def test_a_filtered_feed_leads_on_from_the_last_entry_examined(mended: TestClient) -> None:

@@ -21,7 +21,7 @@ ORDER = (
         "strict_json",
     ),
     *("items", "vocabulary", "dates", "fields", "countries", "sources", "statements", "lines"),
-    *("positions", "report_counts", "standings", "filters", "spelling", "replay", "hearing"),
+    *("positions", "report_counts", "standings", "spans", "filters", "spelling", "replay", "hearing"),
     *("digests", "changes", "appending", "intake", "deriving"),
     *(
         "as_of",

@@ -6,9 +6,16 @@ from fastapi import APIRouter, Path, Query, Request, Response
 from pydantic import Field
 
 from app.bodies import WriteRoute
-from app.changes import ChangeView, changes_after, count_changes, get_change
+from app.changes import (
+    ChangeView,
+    LedgerFilter,
+    changes_after,
+    changes_joined,
+    count_changes,
+    get_change,
+)
 from app.deps import Answer, Write, WriteQuery, reading, recorded, write
-from app.export import CHANGES
+from app.export import CHANGES, Format
 from app.fields import DIGITS, MAX_SEQ
 from app.freshness import SEEN
 from app.paging import KnownQuery, ListQuery, Meta, Page
@@ -62,13 +69,17 @@ def list_changes(request: Request, query: Annotated[ChangesQuery, Query()]) -> R
     """
     with reading(request, query) as read:
         wanted = query.ledger_filter(read.session)
-        page = changes_after(read.session, query.after, read.seq, query.limit, wanted)
-        total = count_changes(read.session, read.seq, wanted)
+        meta = read.meta(count_changes(read.session, read.seq, wanted))
         last = max(query.after, read.seq)
+        if wanted == LedgerFilter() and read.format is Format.JSON:
+            count, joined = changes_joined(read.session, query.after, read.seq, query.limit)
+            if count == query.limit:
+                last = query.after + count  # without gaps
+            return read.answer_joined(meta, joined, read.feed_url(last))
+        page = changes_after(read.session, query.after, read.seq, query.limit, wanted)
         if len(page) == query.limit:
             last = page[-1][0]
-        items = [item for _, item in page]
-        return read.answer_items(read.meta(total), items, read.feed_url(last), CHANGES)
+        return read.answer_items(meta, [item for _, item in page], read.feed_url(last), CHANGES)
 
 
 @router.get("/{seq}", response_model=ChangeAnswer, responses=READ_ONE)

@@ -20,6 +20,7 @@ from app.errors import NotFound
 from app.fields import Day
 from app.filters import PositionFilter
 from app.freshness import SEEN
+from app.items import listed
 from app.lines import Lines
 from app.overview import Calendar, Days, calendar, line_shown, matrix
 from app.pages import Links, PageRoute, dataset_document, europe, fingerprint, page
@@ -137,6 +138,7 @@ def get_comparison(request: Request, query: Annotated[CompareQuery, Query()]) ->
         since = query.from_ or Days(changed, until).previous or until
         wanted = PositionFilter(components=(query.component,) if query.component else ())
         found = diff_days(read.viewer(), read.seq, (since, until), Mode.NET, wanted)
+        entries = listed(found.all_items())
         return page(
             "diff.html",
             headers=read.headers,
@@ -144,7 +146,7 @@ def get_comparison(request: Request, query: Annotated[CompareQuery, Query()]) ->
             since=since,
             until=until,
             component=query.component,
-            entries={op: [entry.view for entry in found if entry.op is op] for op in Op},
+            entries={op: [entry for entry in entries if entry.op is op] for op in Op},
         )
 
 

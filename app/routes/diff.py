@@ -1,5 +1,6 @@
 """/v1/diff: what differs between two days, or between two states of our knowledge."""
 
+from collections import Counter
 from datetime import date
 from typing import Annotated, NamedTuple
 
@@ -10,7 +11,7 @@ from sqlmodel import Session
 from app.changes import Head, head_at, head_known_at
 from app.dates import BadDate, parse_day
 from app.deps import Read, reading
-from app.diff import Axis, DiffEntry, Difference, Mode, Op, diff_days, diff_knowledge
+from app.diff import Axis, Diff, DiffEntry, Difference, Mode, Op, diff_days, diff_knowledge
 from app.errors import refused
 from app.export import DIFF
 from app.fields import Line, parse_instant
@@ -77,16 +78,18 @@ def list_differences(request: Request, query: Annotated[DiffQuery, Query()]) -> 
     with reading(request, query, has_day=not along_days) as read:
         wanted = query.position_filter(read.session)
         found = (_along_days if along_days else _along_knowledge)(read, query, wanted)
-        page, following = found.read.cut(found.entries, _key, query)
+        entries = found.diff.entries
+        page, following = found.read.cut(entries, _key, query)
+        ops = Counter(entry.op for entry in entries)
         meta = DiffMeta(
-            **dict(found.read.meta(len(found.entries))),
+            **dict(found.read.meta(len(entries))),
             axis=query.axis,
             mode=query.mode,
             from_=found.first,
             to=found.last,
-            counts={op: sum(entry.op is op for entry in found.entries) for op in Op},
+            counts={op: ops[op] for op in Op},
         )
-        return found.read.answer_items(meta, page, following, DIFF)
+        return found.read.answer_items(meta, found.diff.items(page), following, DIFF)
 
 
 class Found(NamedTuple):
@@ -94,7 +97,7 @@ class Found(NamedTuple):
 
     first: date | int
     last: date | int
-    entries: list[Difference]
+    diff: Diff
     read: Read
 
 
@@ -104,8 +107,8 @@ def _along_days(read: Read, query: DiffQuery, wanted: PositionFilter) -> Found:
         raise refused("not_on_this_axis", message, parameter="as_of")
     first, last = _day("from", query.from_), _day("to", query.to)
     _check_order(query.mode, is_reversed=first > last)
-    entries = diff_days(read.viewer(), read.seq, (first, last), query.mode, wanted)
-    return Found(first, last, entries, read)
+    found = diff_days(read.viewer(), read.seq, (first, last), query.mode, wanted)
+    return Found(first, last, found, read)
 
 
 def _along_knowledge(read: Read, query: DiffQuery, wanted: PositionFilter) -> Found:
