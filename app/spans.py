@@ -86,10 +86,9 @@ def nets_between(
     stand = _stand_in_full if in_full else _stand_shown
     found: dict[LineKey, Net] = {}
     for country, component, line_id, seqs, *cells in sorted(rows, key=itemgetter(0, 1)):
-        if seqs is not None:
-            middle = len(cells) // 2
-            ends = stand(cells[:middle]), stand(cells[middle:])
-            found[country, component] = Net(line_id, *ends, seqs)
+        middle = len(cells) // 2
+        ends = stand(cells[:middle]), stand(cells[middle:])
+        found[country, component] = Net(line_id, *ends, seqs)
     return found
 
 
