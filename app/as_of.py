@@ -12,7 +12,7 @@ from sqlmodel import Session
 
 from app.changes import Head, pieces_by_seq
 from app.countries import CountryFacts, every_country
-from app.filters import PositionFilter
+from app.filters import PositionFilter, asked_on
 from app.items import Item
 from app.lines import LineKey, Lines, by_place, possible_entries, relations_of
 from app.positions import PositionView
@@ -74,23 +74,24 @@ class Viewer:
 
     def shown_on(self, seq: int, day: date, lines: Lines) -> dict[LineKey, Item[PositionView]]:
         """Return what each of `lines` holds, as `spelling.shown_on` does."""
-        shown = shown_on(self.session, seq, day, day, self.stale_after, lines)
+        shown = shown_on(self.session, asked_on(seq, day, day, self.stale_after), lines)
         return {key: Item(PositionView, json) for key, json in shown.items()}
 
     def held(self, moment: Moment, wanted: PositionFilter) -> dict[LineKey, Item[PositionView]]:
         """Return the wanted positions in force, by the line that holds each, in the order of these."""
-        shown = shown_on(self.session, *self.asked(moment), wanted.lines(), wanted)
+        shown = shown_on(self.session, self.asked(moment), wanted.lines(), wanted)
         return {key: Item(PositionView, json) for key, json in shown.items()}
 
-    def asked(self, moment: Moment) -> tuple[int, date, date, timedelta]:
+    def asked(self, moment: Moment) -> dict[str, Any]:
         """Return what `spelling` is asked with for a moment."""
-        return moment.head.seq, moment.as_of, clamped(moment.as_of, moment.head), self.stale_after
+        until = clamped(moment.as_of, moment.head)
+        return asked_on(moment.head.seq, moment.as_of, until, self.stale_after)
 
     def stands_shown_on(
         self, seq: int, day: date, lines: Lines
     ) -> dict[LineKey, tuple[Stand, Item[PositionView] | None]]:
         """Return what each of `lines` answers with what it holds, as `spelling.stands_shown_on` does."""
-        shown = stands_shown_on(self.session, seq, day, self.stale_after, lines)
+        shown = stands_shown_on(self.session, asked_on(seq, day, day, self.stale_after), lines)
         return {
             key: (stand, None if json is None else Item(PositionView, json))
             for key, (stand, json) in shown.items()
@@ -186,7 +187,7 @@ def _possible(
 
 def positions_joined(viewer: Viewer, moment: Moment, wanted: PositionFilter, most: int) -> tuple[int, bytes]:
     """Return the first `most` of what `positions_as_of` returns, as JSON, joined, and how many those are."""
-    return joined_on(viewer.session, *viewer.asked(moment), wanted, most=most)
+    return joined_on(viewer.session, viewer.asked(moment), wanted, most=most)
 
 
 def page_as_of(
@@ -194,8 +195,8 @@ def page_as_of(
 ) -> tuple[int, list[Item[PositionView]]]:
     """Return how many positions `positions_as_of` returns, and at most `most` of them, from a line on."""
     asked = viewer.asked(moment)
-    page = page_on(viewer.session, *asked, wanted, start=start, most=most)
-    return count_on(viewer.session, *asked, wanted), [Item(PositionView, json) for json in page]
+    page = page_on(viewer.session, asked, wanted, start=start, most=most)
+    return count_on(viewer.session, asked, wanted), [Item(PositionView, json) for json in page]
 
 
 def possible_in(

@@ -4,7 +4,7 @@ The parts of which the database spells it serve others too.
 """
 
 import re
-from datetime import date, timedelta
+from collections.abc import Mapping
 from functools import lru_cache, reduce
 from typing import Any
 
@@ -14,7 +14,7 @@ from sqlmodel import Session
 
 from app.countries import Country
 from app.db import table_of
-from app.filters import EVERY_POSITION, PositionFilter, asked_on, held_by_lines, is_stale
+from app.filters import EVERY_POSITION, PositionFilter, held_by_lines, is_stale
 from app.lines import EVERY, Line, LineKey, Lines, Shape
 from app.prepared import Prepared
 from app.standings import KEY, PositionJSON, Stand, Standing, of_stand
@@ -31,76 +31,51 @@ FLAGS = {False: "false", True: "true"}
 
 
 def shown_on(
-    session: Session,
-    seq: int,
-    day: date,
-    until: date,
-    stale_after: timedelta,
-    lines: Lines = EVERY,
-    wanted: PositionFilter = EVERY_POSITION,
+    session: Session, asked: Mapping[str, Any], lines: Lines = EVERY, wanted: PositionFilter = EVERY_POSITION
 ) -> dict[LineKey, str]:
     """Return what each of `lines` holds, as JSON, by country and component; nothing for one that holds none.
 
-    That is as known at `seq` and as of `day`; nothing is looked for that takes effect after `until`,
-    which is not later. A position last affirmed more than `stale_after` before `day` is stale. What
-    `wanted` narrows besides the lines is left out.
+    `asked` is what `filters.asked_on` returns. What `wanted` narrows besides the lines is left out.
     """
-    query = _shown(lines.shape, wanted.in_any_line())
-    rows = query.rows(session, **asked_on(seq, day, until, stale_after), **lines.values())
+    rows = _shown(lines.shape, wanted.in_any_line()).rows(session, **asked, **lines.values())
     return {(country, component): json for country, component, json in sorted(rows)}
 
 
 def joined_on(
-    session: Session,
-    seq: int,
-    day: date,
-    until: date,
-    stale_after: timedelta,
-    wanted: PositionFilter,
-    *,
-    most: int,
+    session: Session, asked: Mapping[str, Any], wanted: PositionFilter, *, most: int
 ) -> tuple[int, bytes]:
     """Return the first `most` of what `shown_on` returns, joined by commas, and how many those are."""
-    asked = asked_on(seq, day, until, stale_after) | wanted.lines().values()
-    query = _joined(wanted.lines().shape, wanted.in_any_line())
-    count, joined = query.rows(session, **asked, most=most)[0]
+    lines = wanted.lines()
+    query = _joined(lines.shape, wanted.in_any_line())
+    count, joined = query.rows(session, **asked, **lines.values(), most=most)[0]
     return count, joined.encode() if isinstance(joined, str) else joined or b""
 
 
 def page_on(
-    session: Session,
-    seq: int,
-    day: date,
-    until: date,
-    stale_after: timedelta,
-    wanted: PositionFilter,
-    *,
-    start: LineKey,
-    most: int,
+    session: Session, asked: Mapping[str, Any], wanted: PositionFilter, *, start: LineKey, most: int
 ) -> list[str]:
     """Return at most `most` of what `shown_on` returns, in order, from a line on, it included."""
-    asked = asked_on(seq, day, until, stale_after) | wanted.lines().values()
-    country, component = start
-    query = _going_on(wanted.lines().shape, wanted.in_any_line())
-    rows = query.rows(session, **asked, country=country, component=component, most=most)
+    lines = wanted.lines()
+    query = _going_on(lines.shape, wanted.in_any_line())
+    begins = dict(zip(("country", "component"), start, strict=True))
+    rows = query.rows(session, **asked, **lines.values(), **begins, most=most)
     return [json for _, _, json in rows]
 
 
-def count_on(
-    session: Session, seq: int, day: date, until: date, stale_after: timedelta, wanted: PositionFilter
-) -> int:
+def count_on(session: Session, asked: Mapping[str, Any], wanted: PositionFilter) -> int:
     """Return how many positions `shown_on` returns."""
-    asked = asked_on(seq, day, until, stale_after) | wanted.lines().values()
-    count: int = _count(wanted.lines().shape, wanted.in_any_line()).rows(session, **asked)[0][0]
+    lines = wanted.lines()
+    query = _count(lines.shape, wanted.in_any_line())
+    count: int = query.rows(session, **asked, **lines.values())[0][0]
     return count
 
 
 def stands_shown_on(
-    session: Session, seq: int, day: date, stale_after: timedelta, lines: Lines = EVERY
+    session: Session, asked: Mapping[str, Any], lines: Lines = EVERY
 ) -> dict[LineKey, tuple[Stand, str | None]]:
     """Return what each of `lines` answers, with what it holds, as JSON, or None; in no particular order."""
     query = _shown(lines.shape, EVERY_POSITION, with_stand=True)
-    rows = query.rows(session, **asked_on(seq, day, day, stale_after), **lines.values())
+    rows = query.rows(session, **asked, **lines.values())
     return {(row[0], row[1]): (Stand._make(row[3:]), row[2]) for row in rows if row[3] is not None}
 
 

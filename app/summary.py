@@ -14,7 +14,7 @@ from pydantic import BaseModel, Field
 
 from app.as_of import Moment, Viewer
 from app.db import table_of
-from app.filters import EVERY_POSITION, PositionFilter, asked_on, held_by_lines, is_stale, said_by
+from app.filters import EVERY_POSITION, PositionFilter, held_by_lines, is_stale, said_by
 from app.lines import LineKey, Lines, Shape
 from app.prepared import Prepared
 from app.standings import KEY, Stand
@@ -86,7 +86,7 @@ def _count(*told: Any) -> Count:
 def counts_on(viewer: Viewer, moment: Moment, wanted: PositionFilter) -> list[Count]:
     """Return how many countries hold what of the wanted positions; the database counts them."""
     lines = wanted.lines()
-    asked = asked_on(*viewer.asked(moment)) | lines.values()
+    asked = viewer.asked(moment) | lines.values()
     rows = _counts(lines.shape, wanted.in_any_line()).rows(viewer.session, **asked)
     return [_count(*row) for row in sorted(rows)]
 
@@ -99,7 +99,7 @@ def none_recorded(
     `countries`, where given, narrow the tracked ones.
     """
     lines = Lines(countries)
-    asked = asked_on(*viewer.asked(moment)) | lines.values()
+    asked = viewer.asked(moment) | lines.values()
     holding = dict(_holding(lines.shape).rows(viewer.session, **asked))
     among = set(tracked) if countries is None else set(tracked) & set(countries)
     return {component: len(among) - holding.get(component, 0) for component in Component}
