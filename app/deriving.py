@@ -1,6 +1,6 @@
 """All that follows from the ledger, made again from nothing but the ledger."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import sqlalchemy as sa
@@ -13,7 +13,7 @@ from app.lines import Line, LineEntry, Lines, entries, heard_in, relations_of
 from app.prepared import insert_rows
 from app.replay import Derived, Replay, derived
 from app.report_counts import ReportCount, all_counted
-from app.spelling import keep_positions
+from app.spelling import keep_positions_of
 from app.standings import PositionJSON, Standing
 from app.statements import Statement, StatementJSON, components_of, pieces_from
 
@@ -61,7 +61,7 @@ def derive_everything(session: Session, progress: Callable[[int], object] = lamb
 def derive_standings(session: Session, until: int) -> None:
     """Fill the table of standings, which is empty, with what follows from the entries up to `until`."""
     position_id = 1
-    for country in session.scalars(sa.select(col(Line.country_code)).distinct()).all():
+    for country in _countries(session):
         position_id = insert(session, standings_of(session, country, until), position_id)
     derive_positions(session)
 
@@ -69,7 +69,14 @@ def derive_standings(session: Session, until: int) -> None:
 def derive_positions(session: Session) -> None:
     """Fill the table of positions as JSON anew with what the standings hold, as countries are named now."""
     session.execute(sa.delete(table_of(PositionJSON)))
-    keep_positions(session, 0, 1)
+    for country in _countries(session):
+        keep_positions_of(session, country)
+
+
+def _countries(session: Session) -> Sequence[str]:
+    return session.scalars(
+        sa.select(col(Line.country_code)).distinct().order_by(col(Line.country_code))
+    ).all()
 
 
 def derive_report_counts(session: Session) -> None:

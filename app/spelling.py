@@ -150,6 +150,11 @@ def keep_positions(session: Session, after: int, first: int) -> None:
     _KEEP.change(session, {"after": after, "first": first})
 
 
+def keep_positions_of(session: Session, country: str) -> None:
+    """Keep the JSON of all that the lines of a country hold; nothing of it is kept yet."""
+    _KEEP_OF_COUNTRY.change(session, {"country": country})
+
+
 def next_position_id(session: Session) -> int:
     """Return the first id that no position has."""
     newest = _NEWEST_ID.rows(session)[0][0]
@@ -185,14 +190,13 @@ def _held_by_standings() -> Any:
     return sa.join(named, _json, _json.c.seq == _standing.c.shown_seq)
 
 
-def _kept(dialect: str) -> Any:
+def _kept(dialect: str, *those: Any) -> Any:
     found = (
         sa.select(_standing.c.position_id, _standing.c.last_affirmed_on, *_pieces(dialect))
         .select_from(_held_by_standings())
-        .where(
-            _standing.c.seq > sa.bindparam("after", type_=sa.BigInteger),
-            _standing.c.position_id >= sa.bindparam("first", type_=sa.BigInteger),
-        )
+        .where(*those)
+        # In the order of the table: else its pages would be filled by half, and written again and again.
+        .order_by(_standing.c.position_id)
     )
     return sa.insert(_position).from_select(list(_position.c), found)
 
@@ -217,7 +221,12 @@ _CERTAIN = POSITION % (
 )
 _KEPT = re.split("<stale>|<reports>", _CERTAIN)
 """Templates of the three columns of `PositionJSON`."""
-_KEEP, _MISSPELT = Prepared(_kept), Prepared(_misspelt)
+_AFTER, _FIRST = (sa.bindparam(name, type_=sa.BigInteger) for name in ("after", "first"))
+_KEEP = Prepared(lambda dialect: _kept(dialect, _standing.c.seq > _AFTER, _standing.c.position_id >= _FIRST))
+_KEEP_OF_COUNTRY = Prepared(
+    lambda dialect: _kept(dialect, _line.c.country_code == sa.bindparam("country", type_=sa.Text))
+)
+_MISSPELT = Prepared(_misspelt)
 _NEWEST_ID = Prepared(sa.select(sa.func.max(_position.c.id)))
 
 

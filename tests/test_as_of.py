@@ -491,3 +491,17 @@ def test_the_tag_of_an_answer_for_today_changes_with_the_day(anyone: TestClient,
     clock.pass_(days=1)
 
     assert anyone.get("/v1/positions").headers["ETag"] != tag
+
+
+def test_filters_narrow_what_is_possible_too(contributor: TestClient) -> None:
+    make.state(contributor, firmness="planned", stated_on="2025-03-01")
+    make.state(contributor, firmness="committed", stated_on="2025-04", speaker="Another")
+    asked = {"as_of": "2025-04-10", "dates": "possible"}
+
+    def found(**more: str) -> list[tuple[str, str]]:
+        items = contributor.get("/v1/positions", params=asked | more).json()["items"]
+        return [(item["firmness"], item["certainty"]) for item in items]
+
+    assert found() == [("planned", "certain"), ("committed", "possible")]
+    assert found(firmness="planned") == [("planned", "certain")]
+    assert found(firmness="committed") == [("committed", "possible")]
