@@ -175,9 +175,9 @@ def timeline(
         )
         for number in range(span.first, span.end):
             # Whether a position is stale differs from day to day; the rest only when something is said.
-            is_stale = days[number] - (span.stand.last_affirmed_on or date.max) > viewer.stale_after
-            if wanted.stale in (None, is_stale):
-                tallies[number][stale if is_stale else fresh] += 1
+            has_aged = viewer.is_stale(span.stand, days[number])
+            if wanted.stale in (None, has_aged):
+                tallies[number][stale if has_aged else fresh] += 1
     return [Point(on=day, counts=_counts_of(tally)) for day, tally in zip(days, tallies, strict=True)]
 
 
