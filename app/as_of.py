@@ -16,7 +16,7 @@ from app.filters import PositionFilter, asked_on
 from app.items import Item
 from app.lines import LineKey, Lines, by_place, possible_entries, relations_of
 from app.positions import PositionView
-from app.spelling import FLAGS, POSITION, count_on, joined_on, page_on, shown_on, stands_shown_on
+from app.spelling import FLAGS, POSITION, Cut, count_on, joined_on, kept, page_on, shown_on, stands_shown_on
 from app.standings import Stand, stands_on
 from app.statements import Pieces, StatementView
 from app.vocabulary import FORCE, Component, Firmness, Voice
@@ -61,6 +61,7 @@ class Viewer:
     countries: Mapping[str, CountryFacts]
     stale_after: timedelta
     _read: dict[int, tuple[str, Pieces]] = field(default_factory=dict)
+    _kept: dict[int, Cut] = field(default_factory=dict)
 
     def load(self, seqs: Iterable[int]) -> None:
         """Read the statements of these entries at once: they are about to be shown."""
@@ -69,13 +70,10 @@ class Viewer:
             self._read |= pieces_by_seq(self.session, wanted)
 
     def load_shown(self, stands: Iterable[Stand]) -> None:
-        """Read all that is shown of what lines answer."""
-        self.load(seq for stand in stands for seq in stand.shown_seqs)
-
-    def shown_on(self, seq: int, day: date, lines: Lines) -> dict[LineKey, Item[PositionView]]:
-        """Return what each of `lines` holds, as `spelling.shown_on` does."""
-        shown = shown_on(self.session, asked_on(seq, day, day, self.stale_after), lines)
-        return {key: Item(PositionView, json) for key, json in shown.items()}
+        """Read at once what lines hold that is about to be shown."""
+        wanted = {id for stand in stands if (id := stand.position_id) is not None and id not in self._kept}
+        if wanted:
+            self._kept |= kept(self.session, wanted)
 
     def held(self, moment: Moment, wanted: PositionFilter) -> dict[LineKey, Item[PositionView]]:
         """Return the wanted positions in force, by the line that holds each, in the order of these."""
@@ -87,15 +85,9 @@ class Viewer:
         until = clamped(moment.as_of, moment.head)
         return asked_on(moment.head.seq, moment.as_of, until, self.stale_after)
 
-    def stands_shown_on(
-        self, seq: int, day: date, lines: Lines
-    ) -> dict[LineKey, tuple[Stand, Item[PositionView] | None]]:
+    def stands_shown_on(self, seq: int, day: date, lines: Lines) -> dict[LineKey, tuple[Stand, str]]:
         """Return what each of `lines` answers with what it holds, as `spelling.stands_shown_on` does."""
-        shown = stands_shown_on(self.session, asked_on(seq, day, day, self.stale_after), lines)
-        return {
-            key: (stand, None if json is None else Item(PositionView, json))
-            for key, (stand, json) in shown.items()
-        }
+        return stands_shown_on(self.session, asked_on(seq, day, day, self.stale_after), lines)
 
     def pieces(self, seq: int) -> Pieces:
         """Return the JSON of a statement."""
@@ -116,14 +108,20 @@ class Viewer:
         self.load(seqs)
         return [self.statement(seq) for seq in seqs]
 
-    def position(self, key: LineKey, day: date, stand: Stand | None) -> Item[PositionView] | None:
+    def position(self, day: date, stand: Stand | None) -> Item[PositionView] | None:
         """Return what a line holds on `day` as it is seen, or None where it holds nothing."""
-        if stand is None or stand.shown_seq is None or stand.last_affirmed_on is None:
+        if stand is None or stand.position_id is None:
             return None
-        sides = ",".join(self.statement(seq).json for seq in stand.side_seqs) if stand.sides else ""
-        stale = FLAGS[self.is_stale(stand, day)]
-        run = f'"{stand.since}"', f'"{stand.last_affirmed_on}"', stand.affirmations, stale
-        return self._shown(key, stand.shown_seq, "certain", run, sides, stand.reports)
+        return Item(PositionView, self.spelt(day, stand, stand.reports))
+
+    def spelt(self, day: date, stand: Stand, reports: int) -> str:
+        """Return what a line holds on `day`, with so many reports beside it, as JSON: null for nothing."""
+        if stand.position_id is None:
+            return "null"
+        if stand.position_id not in self._kept:
+            self.load_shown([stand])
+        opening, middle, ending = self._kept[stand.position_id]
+        return f"{opening}{FLAGS[self.is_stale(stand, day)]}{middle}{reports}{ending}"
 
     def is_stale(self, stand: Stand, day: date) -> bool:
         """Tell whether what a line holds was last affirmed too long before `day`."""
@@ -131,23 +129,14 @@ class Viewer:
 
     def possible(self, key: LineKey, seq: int, reports: int) -> Item[PositionView]:
         """Return what may hold already, though it is not certain yet (DESIGN.md 3.6)."""
-        return self._shown(key, seq, "possible", ("null", "null", 0, "false"), "", reports)
-
-    def _shown(
-        self, key: LineKey, seq: int, certainty: str, run: tuple[str, str, int, str], sides: str, reports: int
-    ) -> Item[PositionView]:
-        """Return a statement as a position; `run` is since when, last affirmed, how often, whether stale."""
-        pieces, (since, last_affirmed_on, affirmations, stale) = self.pieces(seq), run
-        return Item(
-            PositionView,
-            POSITION
-            % (
-                *(key[0], self.countries[key[0]].name, key[1]),
-                *(pieces.words, FLAGS[pieces.is_conditional], pieces.content),
-                *(since, pieces.dates, last_affirmed_on, affirmations, stale, certainty),
-                *(FLAGS[bool(sides)], sides, reports, seq, pieces.source),
-            ),
+        pieces = self.pieces(seq)
+        told = POSITION % (
+            *(key[0], self.countries[key[0]].name, key[1]),
+            *(pieces.words, FLAGS[pieces.is_conditional], pieces.content),
+            *("null", pieces.dates, "null", 0, "false", "possible"),
+            *("false", "", reports, seq, pieces.source),
         )
+        return Item(PositionView, told)
 
 
 def viewer(session: Session, stale_after_days: int) -> Viewer:

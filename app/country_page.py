@@ -47,7 +47,7 @@ def country_page(story: Story, viewer: Viewer, facts: CountryFacts, day: date) -
     viewer.load(by_now)
     viewer.load_shown(stand for key in lines for stand in story.stands.get(key, ()))
     ordered = sorted(by_now.values(), key=by_place)
-    held = {key: viewer.position(key, day, story.stand(key, day)) for key in lines}
+    held = {key: viewer.position(day, story.stand(key, day)) for key in lines}
     positions = positions_of({key: item.view for key, item in held.items() if item}, facts.code)
     views = [position for position in positions.values() if position is not None]
     statements = [viewer.statement(each.seq).view for each in ordered]

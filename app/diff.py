@@ -32,6 +32,7 @@ from app.standings import (
     moves_between,
     numbers,
     report_days,
+    reports_beside,
     reports_known,
     stands_of,
 )
@@ -132,8 +133,8 @@ def net(steps: Sequence[Step], before: Stand, after: Stand) -> Step | None:
     return Step(changes[-1].at, before, after, changes[-1].cause, tuple(seqs))
 
 
-Ends = tuple[Item[PositionView] | None, Item[PositionView] | None]
-"""What a line holds before a step and after it."""
+Ends = tuple[str, str]
+"""What a line holds before a step and after it, as JSON."""
 
 
 class Difference(NamedTuple):
@@ -165,18 +166,16 @@ class Difference(NamedTuple):
 
     def item(self, ends: Ends) -> Item[DiffEntry]:
         """Return it as clients see it, between the two positions that are shown of it."""
-        step, op = self.step, self.op
-        told = [_spelt(end) for end in ends]
-        contested = bool(step.before.sides), bool(step.after.sides)
+        step, op, contested = self.step, self.op, (bool(self.step.before.sides), bool(self.step.after.sides))
         if self.is_reversed:
-            told, contested = told[::-1], contested[::-1]
-        fields = _fields(_wording(told[0]), _wording(told[1]), contested) if op is Op.CHANGED else "{}"
+            ends, contested = ends[::-1], contested[::-1]
+        fields = _fields(_wording(ends[0]), _wording(ends[1]), contested) if op is Op.CHANGED else "{}"
         on = f'"{step.at}"' if self.is_event and isinstance(step.at, date) else "null"
         seq = step.at if self.is_event and isinstance(step.at, int) else "null"
         return Item(
             DiffEntry,
             f'{{"op":"{op}","country":"{self.key[0]}","component":"{self.key[1]}","cause":"{step.cause}",'
-            f'"on":{on},"seq":{seq},"before":{told[0]},"after":{told[1]},'
+            f'"on":{on},"seq":{seq},"before":{ends[0]},"after":{ends[1]},'
             f'"fields":{fields},"seqs":[{",".join(map(str, sorted(step.seqs)))}]}}',
         )
 
@@ -196,10 +195,6 @@ class Diff:
     def all_items(self) -> list[Item[DiffEntry]]:
         """Return all of them as clients see them."""
         return self.items(self.entries)
-
-
-def _spelt(item: Item[PositionView] | None) -> str:
-    return "null" if item is None else item.json
 
 
 def _fields(old: str, new: str, contested: tuple[bool, bool]) -> str:
@@ -272,8 +267,8 @@ def _net_of_days(
 
     def ends(some: Sequence[Difference]) -> Iterator[Ends]:
         lines = Lines(ids=[nets[each.key].line_id for each in some])
-        before, after = (viewer.shown_on(seq, day, lines) for day in span)
-        return ((before.get(each.key), after.get(each.key)) for each in some)
+        before, after = (reports_beside(viewer.session, seq, day, lines) for day in span)
+        return _seen(viewer, some, lambda each: (before[each.key], after[each.key]))
 
     return Diff(_wanted(viewer, found, wanted), ends)
 
@@ -292,9 +287,8 @@ def _seen(viewer: Viewer, some: Sequence[Difference], counts: Counts) -> Iterato
     """Yield what is shown of each difference."""
     viewer.load_shown(stand for each in some for stand in (each.step.before, each.step.after))
     for each in some:
-        (first, last), (reports_before, reports_after) = each.days, counts(each)
-        before = viewer.position(each.key, first, each.step.before._replace(reports=reports_before))
-        yield before, viewer.position(each.key, last, each.step.after._replace(reports=reports_after))
+        (_, before, after, *_), days, reports = each.step, each.days, counts(each)
+        yield viewer.spelt(days[0], before, reports[0]), viewer.spelt(days[1], after, reports[1])
 
 
 def _on_their_days(reports: Mapping[LineKey, Sequence[date]]) -> Counts:

@@ -408,7 +408,7 @@ def history_rows(
     for key, line in held.items():
         for first, last, ends in line:
             day = until if ends is None else ends - timedelta(days=1)
-            item = viewer.position(key, day, counted(last, reports.get(key, ()), day))
+            item = viewer.position(day, counted(last, reports.get(key, ()), day))
             if item is not None and (takes_all or wanted.passes(item.view)):
                 valid_to = "null" if ends is None else f'"{ends}"'
                 days = f'"valid_from":"{first}","valid_to":{valid_to}'

@@ -179,7 +179,7 @@ def line_shown(
     day = moment.as_of
     spoken = [each.seq for each in story.said(key, day) if each.voice != Voice.REPORT]
     reports, stand = story.reports(key, day), story.stand(key, day)
-    position = viewer.position(key, day, stand)
+    position = viewer.position(day, stand)
     viewer.load([*spoken, *reports, *possible])
     return LineShown(
         component=key[1],

@@ -24,7 +24,7 @@ from app.items import Item, joined
 from app.lines import Lines
 from app.positions import PositionView
 from app.sources import NewSource, Source, SourceBrief, find_source
-from app.standings import NOTHING, Stand
+from app.standings import NOTHING
 from app.statements import (
     CorrectedFields,
     NewPosition,
@@ -80,11 +80,11 @@ class Entered(Item[Recorded]):
         self,
         seq: int,
         change: Item[ChangeView],
-        positions: Iterable[Item[PositionView]],
+        positions: Iterable[str],
         diff: Iterable[Item[DiffEntry]],
     ) -> None:
         self.seq = seq
-        told = f'{{"change":{change.json},"positions":[{joined(positions)}],"diff":[{joined(diff)}]}}'
+        told = f'{{"change":{change.json},"positions":[{",".join(positions)}],"diff":[{joined(diff)}]}}'
         super().__init__(Recorded, told)
 
 
@@ -263,9 +263,10 @@ def _answer(entering: Appending, viewer: Viewer, action: Action) -> Entered:
         step = step_of_entry(old, new, seq, action)
         if step is not None and not step.is_affirmation:
             diff.append(Difference(key, step, (today, today)).item((gone, come)))
-    positions = (after[key][1] for key in sorted(entering.touched & after.keys()))
-    return Entered(seq, entering.entry(), (item for item in positions if item is not None), diff)
+    shown = (after[key] for key in sorted(entering.touched & after.keys()))
+    held = (position for stand, position in shown if stand.position_id is not None)
+    return Entered(seq, entering.entry(), held, diff)
 
 
-NOTHING_SHOWN: tuple[Stand, Item[PositionView] | None] = NOTHING, None
+NOTHING_SHOWN = NOTHING, "null"
 """What a line answers before anything is said in it, with what is shown of that."""

@@ -79,7 +79,7 @@ def nets_between(
     """Return what those of `lines` answer that differ on two days, as known at `seq`.
 
     The first day is the earlier one. Reports are not counted. Unless `in_full`, no more of a stand is
-    read than which entry is shown, and the other sides. Sorted by country and component.
+    read than `_SHOWN`. Sorted by country and component.
     """
     after, until = days
     rows = _nets(lines.shape, in_full).rows(session, seq=seq, after=after, until=until, **lines.values())
@@ -96,14 +96,20 @@ def _stand_in_full(cells: Sequence[Any]) -> Stand:
     return NOTHING if cells[0] is None else Stand._make((*cells, 0))
 
 
+_SHOWN = ("shown_seq", "last_affirmed_on", "sides", "position_id")
+"""What of a stand is asked for to show it."""
+
+
 def _stand_shown(cells: Sequence[Any]) -> Stand:
-    shown_seq, sides = cells
-    return NOTHING if shown_seq is None else Stand(date.min, shown_seq, None, None, 0, sides, None, None, "")
+    seq, affirmed_on, sides, position_id = cells
+    if seq is None:
+        return NOTHING
+    return Stand(date.min, seq, None, affirmed_on, 0, sides, None, None, "", position_id)
 
 
 @cache
 def _nets(shape: Shape, in_full: bool) -> Prepared:
-    return Prepared(lambda dialect: _differing(dialect, shape, STORED if in_full else ("shown_seq", "sides")))
+    return Prepared(lambda dialect: _differing(dialect, shape, STORED if in_full else _SHOWN))
 
 
 def _differing(dialect: str, shape: Shape, told: Sequence[str]) -> sa.Select[Any]:

@@ -4,7 +4,7 @@ The parts of which the database spells it serve others too.
 """
 
 import re
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from functools import lru_cache, reduce
 from typing import Any
 
@@ -13,7 +13,7 @@ from sqlalchemy.dialects.postgresql import aggregate_order_by
 from sqlmodel import Session
 
 from app.countries import Country
-from app.db import table_of
+from app.db import among_named, table_of
 from app.filters import EVERY_POSITION, PositionFilter, held_by_lines, is_stale
 from app.lines import EVERY, Line, LineKey, Lines, Shape
 from app.prepared import Prepared
@@ -72,11 +72,11 @@ def count_on(session: Session, asked: Mapping[str, Any], wanted: PositionFilter)
 
 def stands_shown_on(
     session: Session, asked: Mapping[str, Any], lines: Lines = EVERY
-) -> dict[LineKey, tuple[Stand, str | None]]:
-    """Return what each of `lines` answers, with what it holds, as JSON, or None; in no particular order."""
+) -> dict[LineKey, tuple[Stand, str]]:
+    """Return what each of `lines` answers, with what it holds, as JSON (null for nothing); in no order."""
     query = _shown(lines.shape, EVERY_POSITION, with_stand=True)
     rows = query.rows(session, **asked, **lines.values())
-    return {(row[0], row[1]): (Stand._make(row[3:]), row[2]) for row in rows if row[3] is not None}
+    return {(row[0], row[1]): (Stand._make(row[3:]), row[2] or "null") for row in rows if row[3] is not None}
 
 
 _line, _country, _position = table_of(Line), table_of(Country), table_of(PositionJSON)
@@ -140,6 +140,16 @@ def _in_order(dialect: str, query: sa.Select[Any]) -> sa.Select[Any]:
 
 def _order(dialect: str) -> list[Any]:
     return [each.collate("C") for each in KEY] if dialect == "postgresql" else list(KEY)
+
+
+Cut = tuple[str, str, str]
+"""The JSON of a position in the three parts that `PositionJSON` keeps of it."""
+
+
+def kept(session: Session, ids: Collection[int]) -> dict[int, Cut]:
+    """Return what is kept of positions, by their ids."""
+    rows = _KEPT_WITH_IDS.rows(session, ids=sorted(ids)) if ids else ()
+    return {position_id: (opening, middle, ending) for position_id, opening, middle, ending in rows}
 
 
 def keep_positions(session: Session, after: int, first: int) -> None:
@@ -221,6 +231,11 @@ _CERTAIN = POSITION % (
 )
 _KEPT = re.split("<stale>|<reports>", _CERTAIN)
 """Templates of the three columns of `PositionJSON`."""
+_KEPT_WITH_IDS = Prepared(
+    sa.select(_position.c.id, _position.c.opening, _position.c.middle, _position.c.ending).where(
+        among_named(_position.c.id, "ids", sa.BigInteger())
+    )
+)
 _AFTER, _FIRST = (sa.bindparam(name, type_=sa.BigInteger) for name in ("after", "first"))
 _KEEP = Prepared(lambda dialect: _kept(dialect, _standing.c.seq > _AFTER, _standing.c.position_id >= _FIRST))
 _KEEP_OF_COUNTRY = Prepared(

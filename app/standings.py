@@ -87,6 +87,8 @@ class Stand(NamedTuple):
     content: str | None
     step: str | None
     step_seqs: str
+    position_id: int | None = None
+    """None too for what was only worked out, and is not kept yet."""
     reports: int = 0
     """How many reports stand beside it on the day that it is asked for: counted then, and not kept."""
 
@@ -103,16 +105,6 @@ class Stand(NamedTuple):
     def meaning(self) -> str | None:
         """Digest of what is held."""
         return None if self.content is None else self.content.rpartition(" ")[2]
-
-    @property
-    def shown_seqs(self) -> list[int]:
-        """Entries of which anything is shown."""
-        return [] if self.shown_seq is None else [self.shown_seq, *self.side_seqs]
-
-    @property
-    def side_seqs(self) -> list[int]:
-        """Entries of the other sides."""
-        return numbers(self.sides)
 
     def differs(self, other: "Stand") -> bool:
         """Tell whether another answer differs in any field of `positions.COMPARED`."""
@@ -239,6 +231,17 @@ def _over_days(shape: Shape, *ends: str) -> Prepared:
     return Prepared(query)
 
 
+def reports_beside(session: Session, seq: int, day: date, lines: Lines = EVERY) -> dict[LineKey, int]:
+    """Return how many reports stand beside what each of `lines` answers on `day`, as known at `seq`."""
+    rows = _reports_on(lines.shape).rows(session, seq=seq, day=day, **lines.values())
+    return {(country, component): count for country, component, count in rows}
+
+
+@cache
+def _reports_on(shape: Shape) -> Prepared:
+    return Prepared(sa.select(*KEY, reports_on(_line.c.id, _SEQ)).where(shape.condition()))
+
+
 def report_days(
     session: Session, seq: int, lines: Lines = EVERY, *, after: date | None = None
 ) -> dict[LineKey, list[date]]:
@@ -249,18 +252,12 @@ def report_days(
     """
     found: dict[LineKey, list[date]] = {}
     days = {} if after is None else {"after": after}
-    asked = {"seq": seq, **lines.values()}
     if after is not None:
-        for country, component, count in _reports_on(lines.shape).rows(session, day=after, **asked):
-            found[country, component] = [after] * count
-    for country, component, day in _report_days(lines.shape, *days).rows(session, **days, **asked):
+        found = {key: [after] * count for key, count in reports_beside(session, seq, after, lines).items()}
+    rows = _report_days(lines.shape, *days).rows(session, seq=seq, **days, **lines.values())
+    for country, component, day in rows:
         found.setdefault((country, component), []).append(day)
     return found
-
-
-@cache
-def _reports_on(shape: Shape) -> Prepared:
-    return Prepared(sa.select(*KEY, reports_on(_line.c.id, _SEQ)).where(shape.condition()))
 
 
 @cache

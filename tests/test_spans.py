@@ -65,7 +65,8 @@ def test_the_database_tells_what_the_steps_come_to(session: Session) -> None:
         } == expected
         for key, each in shown.items():
             for stand, whole in ((each.before, in_full[key].before), (each.after, in_full[key].after)):
-                assert (stand.shown_seq, stand.sides) == (whole.shown_seq, whole.sides)
+                for name in ("shown_seq", "last_affirmed_on", "sides", "position_id"):
+                    assert getattr(stand, name) == getattr(whole, name)
             assert numbers(each.step_seqs) == numbers(in_full[key].step_seqs)
         assert list(shown) == list(in_full) == sorted(expected)
 
@@ -113,7 +114,7 @@ def test_only_what_is_shown_of_a_diff_is_read(session: Session) -> None:
         items = [item.json for item in found.items(some)]
 
         ends = (end for each in some for end in (each.step.before, each.step.after))
-        assert set(shown_by._read) == {seq for end in ends for seq in end.shown_seqs}
+        assert set(shown_by._kept) == {end.position_id for end in ends} - {None}
         assert len(found.entries) > len(some)
         assert items == [item.json for item in found.all_items()[:3]]
         assert found.items([]) == []

@@ -8,17 +8,17 @@ from pydantic_core import to_json
 from sqlmodel import Session, col
 from starlette.testclient import TestClient
 
-from app.as_of import Moment, positions_joined, viewer
+from app.as_of import Moment, Viewer, positions_joined, viewer
 from app.changes import Change, ChangeView, head_at
 from app.countries import every_country
 from app.db import Database
 from app.fields import instant_text
 from app.filters import PositionFilter
-from app.lines import EVERY
+from app.lines import EVERY, LineKey
 from app.paging import Page
 from app.positions import PositionView
-from app.spelling import quoted, timed
-from app.standings import stands_on
+from app.spelling import FLAGS, POSITION, quoted, timed
+from app.standings import Stand, numbers, stands_on
 from tests import make
 from tests.conftest import Clock
 
@@ -43,21 +43,38 @@ def head(contributor: TestClient) -> int:
     return make.state(contributor, authority="media", stated_on="2025-03-09")
 
 
+def spelt(shown_by: Viewer, key: LineKey, day: date, stand: Stand) -> str:
+    """Return a position as JSON, from the statements that it shows."""
+    assert stand.shown_seq is not None
+    pieces = shown_by.pieces(stand.shown_seq)
+    sides = [shown_by.statement(seq).json for seq in numbers(stand.sides)]
+    return POSITION % (
+        *(key[0], shown_by.countries[key[0]].name, key[1]),
+        *(pieces.words, FLAGS[pieces.is_conditional], pieces.content),
+        *(f'"{stand.since}"', pieces.dates, f'"{stand.last_affirmed_on}"', stand.affirmations),
+        *(FLAGS[shown_by.is_stale(stand, day)], "certain", FLAGS[bool(sides)], ",".join(sides)),
+        *(stand.reports, stand.shown_seq, pieces.source),
+    )
+
+
 @pytest.mark.parametrize("day", ["2025-02-28", "2025-03-01", "2025-03-09", "2025-09-01", "2025-09-02"])
 @pytest.mark.parametrize("stale_after", [180, 10**6])
 def test_the_database_spells_as_we_do(head: int, session: Session, day: str, stale_after: int) -> None:
     on, shown_by = date.fromisoformat(day), viewer(session, stale_after)
     stands = stands_on(session, head, on)
-    ours = ((key, shown_by.position(key, on, stand)) for key, stand in stands.items())
-    shown = {key: item.json for key, item in ours if item is not None}
+    holding = {key: stand for key, stand in stands.items() if stand.shown_seq is not None}
+    shown = {key: spelt(shown_by, key, on, stand) for key, stand in holding.items()}
 
-    by_itself = shown_by.shown_on(head, on, EVERY)
+    moment = Moment(on, head_at(session, head))
+    by_itself = shown_by.held(moment, PositionFilter())
     assert {key: item.json for key, item in by_itself.items()} == shown
-    joined = positions_joined(shown_by, Moment(on, head_at(session, head)), PositionFilter(), 9)
+    one_by_one = {key: shown_by.position(on, stand) for key, stand in stands.items()}
+    assert {key: item.json for key, item in one_by_one.items() if item is not None} == shown
+    joined = positions_joined(shown_by, moment, PositionFilter(), 9)
     assert joined == (len(shown), ",".join(shown[key] for key in sorted(shown)).encode())
     beside = shown_by.stands_shown_on(head, on, EVERY)
     assert {key: stand for key, (stand, _) in beside.items()} == stands
-    assert {key: item.json for key, (_, item) in beside.items() if item is not None} == shown
+    assert {key: json for key, (_, json) in beside.items() if json != "null"} == shown
 
 
 @pytest.mark.parametrize("narrowed", ["", "&country=CI&country=PL", "&component=troops", "&component=air"])
@@ -91,8 +108,8 @@ def test_what_is_said_is_spelt_as_its_model_says(head: int, anyone: TestClient) 
 
 
 def test_the_record_has_what_is_hard_to_spell(head: int, session: Session) -> None:
-    on = date(2025, 9, 2)
-    views = [item.view for item in viewer(session, 180).shown_on(head, on, EVERY).values()]
+    moment = Moment(date(2025, 9, 2), head_at(session, head))
+    views = [item.view for item in viewer(session, 180).held(moment, PositionFilter()).values()]
 
     assert [(view.country, view.component) for view in views] == [
         ("CI", "troops"),

@@ -145,7 +145,7 @@ def get_position(
         stands = {} if stand is None else {key: stand}
         possible = possible_in(read.session, read.moment, lines, stands).get(key, [])
         viewer.load([*possible, *reports, *(each.seq for each in story.said(key, read.day))])
-        position = viewer.position(key, read.day, stand)
+        position = viewer.position(read.day, stand)
         return read.answer(
             PositionAnswer(
                 meta=read.meta(0 if position is None else 1),
