@@ -16,7 +16,18 @@ from app.filters import PositionFilter, asked_on
 from app.items import Item
 from app.lines import LineKey, Lines, by_place, possible_entries, relations_of
 from app.positions import PositionView
-from app.spelling import FLAGS, POSITION, Cut, count_on, joined_on, kept, page_on, shown_on, stands_shown_on
+from app.spelling import (
+    FLAGS,
+    NULL,
+    POSITION,
+    Cut,
+    count_on,
+    joined_on,
+    kept,
+    page_on,
+    shown_on,
+    stands_shown_on,
+)
 from app.standings import Stand, stands_on
 from app.statements import Pieces, StatementView
 from app.vocabulary import FORCE, Component, Firmness, Voice
@@ -85,7 +96,7 @@ class Viewer:
         until = clamped(moment.as_of, moment.head)
         return asked_on(moment.head.seq, moment.as_of, until, self.stale_after)
 
-    def stands_shown_on(self, seq: int, day: date, lines: Lines) -> dict[LineKey, tuple[Stand, str]]:
+    def stands_shown_on(self, seq: int, day: date, lines: Lines) -> dict[LineKey, tuple[Stand, bytes]]:
         """Return what each of `lines` answers with what it holds, as `spelling.stands_shown_on` does."""
         return stands_shown_on(self.session, asked_on(seq, day, day, self.stale_after), lines)
 
@@ -114,14 +125,14 @@ class Viewer:
             return None
         return Item(PositionView, self.spelt(day, stand, stand.reports))
 
-    def spelt(self, day: date, stand: Stand, reports: int) -> str:
+    def spelt(self, day: date, stand: Stand, reports: int) -> bytes:
         """Return what a line holds on `day`, with so many reports beside it, as JSON: null for nothing."""
         if stand.position_id is None:
-            return "null"
+            return NULL
         if stand.position_id not in self._kept:
             self.load_shown([stand])
         opening, middle, ending = self._kept[stand.position_id]
-        return f"{opening}{FLAGS[self.is_stale(stand, day)]}{middle}{reports}{ending}"
+        return b"%b%b%b%d%b" % (opening, _FLAGS[self.is_stale(stand, day)], middle, reports, ending)
 
     def is_stale(self, stand: Stand, day: date) -> bool:
         """Tell whether what a line holds was last affirmed too long before `day`."""
@@ -137,6 +148,9 @@ class Viewer:
             *("false", "", reports, seq, pieces.source),
         )
         return Item(PositionView, told)
+
+
+_FLAGS = {flag: json.encode() for flag, json in FLAGS.items()}
 
 
 def viewer(session: Session, stale_after_days: int) -> Viewer:

@@ -25,7 +25,7 @@ from app.items import Item
 from app.lines import Line, LineEntry
 from app.prepared import Prepared
 from app.sources import Source, SourceBrief
-from app.spelling import flag, literal, numbered, quoted, spelt, timed
+from app.spelling import as_utf8, flag, literal, numbered, quoted, spelt, timed
 from app.statements import (
     STATEMENT,
     Pieces,
@@ -381,13 +381,11 @@ def _stretch(dialect: str) -> sa.Select[Any]:
 
 
 def _joined(dialect: str, found: Any, between: str, *, end: str = "") -> Any:
-    """Return the entries of a query in one text, as part of a query; as bytes where these are sooner read."""
+    """Return the entries of a query in one text, as part of a query: `as_utf8`."""
     if dialect == "postgresql":
         order = aggregate_order_by(literal(between), found.c.seq)
         return sa.func.string_agg(found.c.json, order).concat(literal(end))
-    # As bytes, or the driver would read them as text only for us to make bytes of it again.
-    joined = sa.func.group_concat(found.c.json, literal(between)).concat(literal(end))
-    return sa.cast(joined, sa.LargeBinary)
+    return as_utf8(dialect, sa.func.group_concat(found.c.json, literal(between)).concat(literal(end)))
 
 
 _FEED, _PAGE, _STRETCH = Prepared(_feed), Prepared(_page), Prepared(_stretch)

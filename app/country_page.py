@@ -7,11 +7,12 @@ from pydantic import BaseModel, Field
 
 from app.as_of import CountryView, Viewer, positions_of
 from app.countries import CountryFacts
-from app.diff import DiffEntry, Story, events
+from app.diff import DiffEntry, events
 from app.items import listed
 from app.lines import by_place
 from app.sources import SourceBrief
 from app.statements import Condition, StatementView
+from app.story import Story
 from app.vocabulary import Component, Voice
 
 

@@ -209,7 +209,7 @@ class Read:
             case Format.NDJSON:
                 text = "".join(ndjson_lines(items))
             case Format.JSON:
-                text = _enveloped(meta, ",".join(map(item_json, items)).encode(), following)
+                text = _enveloped(meta, b",".join(map(item_json, items)), following)
         return Response(text, headers=self._leading_on(following), media_type=MEDIA_TYPES[self.format])
 
 

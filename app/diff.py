@@ -14,13 +14,12 @@ from typing import Any, NamedTuple
 from pydantic import BaseModel
 from pydantic import Field as Described
 from pydantic_core import from_json, to_json
-from sqlmodel import Session
 
 from app.as_of import Viewer
 from app.changes import actions_between
 from app.filters import PositionFilter, said_by
 from app.items import Item
-from app.lines import Heard, LineKey, Lines, by_place, entries
+from app.lines import LineKey, Lines
 from app.positions import COMPARED, PositionView, compared
 from app.spans import nets_between, spans_between
 from app.standings import (
@@ -28,15 +27,13 @@ from app.standings import (
     NOTHING,
     Moves,
     Stand,
-    counted,
     moves_between,
     numbers,
     report_days,
     reports_beside,
     reports_known,
-    stands_of,
 )
-from app.vocabulary import Action, Component, Voice, Word
+from app.vocabulary import Action, Component, Word
 
 
 class Op(Word):
@@ -133,7 +130,7 @@ def net(steps: Sequence[Step], before: Stand, after: Stand) -> Step | None:
     return Step(changes[-1].at, before, after, changes[-1].cause, tuple(seqs))
 
 
-Ends = tuple[str, str]
+Ends = tuple[bytes, bytes]
 """What a line holds before a step and after it, as JSON."""
 
 
@@ -169,15 +166,16 @@ class Difference(NamedTuple):
         step, op, contested = self.step, self.op, (bool(self.step.before.sides), bool(self.step.after.sides))
         if self.is_reversed:
             ends, contested = ends[::-1], contested[::-1]
-        fields = _fields(_wording(ends[0]), _wording(ends[1]), contested) if op is Op.CHANGED else "{}"
+        fields = _fields(_wording(ends[0]), _wording(ends[1]), contested) if op is Op.CHANGED else b"{}"
         on = f'"{step.at}"' if self.is_event and isinstance(step.at, date) else "null"
         seq = step.at if self.is_event and isinstance(step.at, int) else "null"
-        return Item(
-            DiffEntry,
-            f'{{"op":"{op}","country":"{self.key[0]}","component":"{self.key[1]}","cause":"{step.cause}",'
-            f'"on":{on},"seq":{seq},"before":{ends[0]},"after":{ends[1]},'
-            f'"fields":{fields},"seqs":[{",".join(map(str, sorted(step.seqs)))}]}}',
+        told = (
+            f'"op":"{op}","country":"{self.key[0]}","component":"{self.key[1]}","cause":"{step.cause}",'
+            f'"on":{on},"seq":{seq}'
         )
+        seqs = ",".join(map(str, sorted(step.seqs)))
+        json = b'{%b,"before":%b,"after":%b,"fields":%b,"seqs":[%b]}'
+        return Item(DiffEntry, json % (told.encode(), *ends, fields, seqs.encode()))
 
 
 @dataclass(frozen=True, slots=True)
@@ -197,31 +195,31 @@ class Diff:
         return self.items(self.entries)
 
 
-def _fields(old: str, new: str, contested: tuple[bool, bool]) -> str:
+def _fields(old: bytes, new: bytes, contested: tuple[bool, bool]) -> bytes:
     """Return the fields that differ between two wordings, each with its two values, as JSON."""
     before, after = _said(old, contested[0]), _said(new, contested[1])
     differing = [
-        f'"{name}":[{was},{is_now}]'
+        b'"%b":[%b,%b]' % (name.encode(), was, is_now)
         for name, (was, meant), (is_now, means) in zip(COMPARED, before, after, strict=True)
         if meant != means
     ]
-    return f"{{{','.join(differing)}}}"
+    return b"{%b}" % b",".join(differing)
 
 
 # Few wordings are met again and again.
 @lru_cache(10_000)
-def _said(wording: str, contested: bool) -> list[tuple[str, object]]:
+def _said(wording: bytes, contested: bool) -> list[tuple[bytes, object]]:
     """Return each field that is compared of a position, as JSON, and so that equal means the same."""
-    told: dict[str, Any] = from_json(f"{{{wording}}}") | {"contested": contested}
+    told: dict[str, Any] = from_json(b"{%b}" % wording) | {"contested": contested}
     meant = compared(told)
-    return [(to_json(told[name]).decode(), meant[name]) for name in COMPARED]
+    return [(to_json(told[name]), meant[name]) for name in COMPARED]
 
 
-def _wording(position: str) -> str:
+def _wording(position: bytes) -> bytes:
     """Return the JSON of what is compared of a position, from `kind` to `quantity`."""
     # Within a text the quotation marks would be escaped.
-    first = position.index('"kind":')
-    return position[first : position.index(',"summary":', first)]
+    first = position.index(b'"kind":')
+    return position[first : position.index(b',"summary":', first)]
 
 
 def diff_days(viewer: Viewer, seq: int, days: tuple[date, date], mode: Mode, wanted: PositionFilter) -> Diff:
@@ -310,44 +308,6 @@ def events(
     """
     found = [Difference(key, step, _around(step), is_event=True) for step in steps]
     return Diff(found, lambda some: _seen(viewer, some, _on_their_days({key: reports}))).all_items()
-
-
-@dataclass(frozen=True, slots=True)
-class Story:
-    """Lines with all that is live in them, and all that they answer from day to day."""
-
-    heard: dict[LineKey, list[Heard]]
-    stands: dict[LineKey, list[Stand]]
-
-    def stand(self, key: LineKey, day: date) -> Stand | None:
-        """Return what a line answers on `day`."""
-        before = (each for each in reversed(self.stands.get(key, [])) if each.holds_from <= day)
-        stand = next(before, None)
-        return stand and counted(stand, self.report_days(key), day)
-
-    def report_days(self, key: LineKey) -> list[date]:
-        """Return the day from which each report of a line counts, in order."""
-        return [each.effective_on for each in self.heard.get(key, []) if each.voice == Voice.REPORT]
-
-    def steps(self, key: LineKey, day: date) -> Iterator[Step]:
-        """Yield the line's steps along valid time up to `day`."""
-        return steps_of(each for each in self.stands.get(key, []) if each.holds_from <= day)
-
-    def said(self, key: LineKey, day: date) -> list[Heard]:
-        """Return what counts in a line by `day`, in order."""
-        return [each for each in self.heard.get(key, []) if each.effective_on <= day]
-
-    def reports(self, key: LineKey, day: date) -> list[int]:
-        """Return the entries of the reports that stand beside the line's position on `day`, in order."""
-        return [each.seq for each in self.said(key, day) if each.voice == Voice.REPORT]
-
-
-def story_of(session: Session, seq: int, lines: Lines) -> Story:
-    """Return some lines of the record as known at `seq`, whole."""
-    heard: dict[LineKey, list[Heard]] = {}
-    for each in sorted(entries(session, (seq, seq), lines), key=by_place):
-        heard.setdefault(each.key, []).append(each)
-    return Story(heard, stands_of(session, seq, lines))
 
 
 def diff_knowledge(

@@ -381,12 +381,12 @@ def _unlike_formula(cell: Cell) -> Cell:
 
 def ndjson_lines(items: Iterable[BaseModel | Item[Any]]) -> Iterator[str]:
     """Yield a list as NDJSON, a line at a time: each item as in the JSON list."""
-    return (f"{item_json(item)}\n" for item in items)
+    return (f"{item_json(item).decode()}\n" for item in items)
 
 
-def item_json(item: BaseModel | Item[Any]) -> str:
+def item_json(item: BaseModel | Item[Any]) -> bytes:
     """Return an item as JSON."""
-    return item.json if isinstance(item, Item) else item.model_dump_json(by_alias=True)
+    return item.utf8 if isinstance(item, Item) else item.model_dump_json(by_alias=True).encode()
 
 
 def history_rows(

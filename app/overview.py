@@ -7,13 +7,14 @@ from dataclasses import dataclass
 from datetime import date
 
 from app.as_of import Moment, Viewer, clamped, positions_as_of
-from app.diff import DiffEntry, Story, events
+from app.diff import DiffEntry, events
 from app.filters import PositionFilter
 from app.items import listed
 from app.lines import LineKey
 from app.positions import PositionView
 from app.standings import CHANGED, Stand, stands_on
 from app.statements import StatementView
+from app.story import Story
 from app.vocabulary import FORCE, Component, Kind, Voice
 
 

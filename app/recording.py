@@ -24,6 +24,7 @@ from app.items import Item, joined
 from app.lines import Lines
 from app.positions import PositionView
 from app.sources import NewSource, Source, SourceBrief, find_source
+from app.spelling import NULL
 from app.standings import NOTHING
 from app.statements import (
     CorrectedFields,
@@ -80,12 +81,12 @@ class Entered(Item[Recorded]):
         self,
         seq: int,
         change: Item[ChangeView],
-        positions: Iterable[str],
+        positions: Iterable[bytes],
         diff: Iterable[Item[DiffEntry]],
     ) -> None:
         self.seq = seq
-        told = f'{{"change":{change.json},"positions":[{",".join(positions)}],"diff":[{joined(diff)}]}}'
-        super().__init__(Recorded, told)
+        told = change.utf8, b",".join(positions), joined(diff)
+        super().__init__(Recorded, b'{"change":%b,"positions":[%b],"diff":[%b]}' % told)
 
 
 def state(session: Session, viewer: Viewer, writer: Writer, new: NewPosition) -> Entered:
@@ -268,5 +269,5 @@ def _answer(entering: Appending, viewer: Viewer, action: Action) -> Entered:
     return Entered(seq, entering.entry(), held, diff)
 
 
-NOTHING_SHOWN = NOTHING, "null"
+NOTHING_SHOWN = NOTHING, NULL
 """What a line answers before anything is said in it, with what is shown of that."""

@@ -28,6 +28,7 @@ POSITION = (
 """A position as JSON, of `PositionView`; the country's name has nothing that JSON would escape."""
 
 FLAGS = {False: "false", True: "true"}
+NULL = b"null"
 
 
 def shown_on(
@@ -48,7 +49,7 @@ def joined_on(
     lines = wanted.lines()
     query = _joined(lines.shape, wanted.in_any_line())
     count, joined = query.rows(session, **asked, **lines.values(), most=most)[0]
-    return count, joined.encode() if isinstance(joined, str) else joined or b""
+    return count, _utf8(joined or b"")
 
 
 def page_on(
@@ -72,11 +73,13 @@ def count_on(session: Session, asked: Mapping[str, Any], wanted: PositionFilter)
 
 def stands_shown_on(
     session: Session, asked: Mapping[str, Any], lines: Lines = EVERY
-) -> dict[LineKey, tuple[Stand, str]]:
+) -> dict[LineKey, tuple[Stand, bytes]]:
     """Return what each of `lines` answers, with what it holds, as JSON (null for nothing); in no order."""
     query = _shown(lines.shape, EVERY_POSITION, with_stand=True)
     rows = query.rows(session, **asked, **lines.values())
-    return {(row[0], row[1]): (Stand._make(row[3:]), row[2] or "null") for row in rows if row[3] is not None}
+    return {
+        (row[0], row[1]): (Stand._make(row[3:]), _utf8(row[2] or NULL)) for row in rows if row[3] is not None
+    }
 
 
 _line, _country, _position = table_of(Line), table_of(Country), table_of(PositionJSON)
@@ -107,8 +110,7 @@ def _joined(shape: Shape, wanted: PositionFilter) -> Prepared:
             order = (shown.c[name].collate("C") for name in ("country_code", "component"))
             joined: Any = sa.func.string_agg(shown.c.position, aggregate_order_by(literal(","), *order))
         else:
-            # As bytes, or the driver would read them as text only for us to make bytes of it again.
-            joined = sa.cast(sa.func.group_concat(shown.c.position, literal(",")), sa.LargeBinary)
+            joined = as_utf8(dialect, sa.func.group_concat(shown.c.position, literal(",")))
         return sa.select(sa.func.count(), joined).select_from(shown)
 
     return Prepared(build)
@@ -142,14 +144,14 @@ def _order(dialect: str) -> list[Any]:
     return [each.collate("C") for each in KEY] if dialect == "postgresql" else list(KEY)
 
 
-Cut = tuple[str, str, str]
-"""The JSON of a position in the three parts that `PositionJSON` keeps of it."""
+Cut = tuple[bytes, bytes, bytes]
+"""The JSON of a position in the three parts that `PositionJSON` keeps of it, as they leave."""
 
 
 def kept(session: Session, ids: Collection[int]) -> dict[int, Cut]:
     """Return what is kept of positions, by their ids."""
     rows = _KEPT_WITH_IDS.rows(session, ids=sorted(ids)) if ids else ()
-    return {position_id: (opening, middle, ending) for position_id, opening, middle, ending in rows}
+    return {row[0]: (_utf8(row[1]), _utf8(row[2]), _utf8(row[3])) for row in rows}
 
 
 def keep_positions(session: Session, after: int, first: int) -> None:
@@ -232,9 +234,10 @@ _CERTAIN = POSITION % (
 _KEPT = re.split("<stale>|<reports>", _CERTAIN)
 """Templates of the three columns of `PositionJSON`."""
 _KEPT_WITH_IDS = Prepared(
-    sa.select(_position.c.id, _position.c.opening, _position.c.middle, _position.c.ending).where(
-        among_named(_position.c.id, "ids", sa.BigInteger())
-    )
+    lambda dialect: sa.select(
+        _position.c.id,
+        *(as_utf8(dialect, _position.c[name]) for name in ("opening", "middle", "ending")),
+    ).where(among_named(_position.c.id, "ids", sa.BigInteger()))
 )
 _AFTER, _FIRST = (sa.bindparam(name, type_=sa.BigInteger) for name in ("after", "first"))
 _KEEP = Prepared(lambda dialect: _kept(dialect, _standing.c.seq > _AFTER, _standing.c.position_id >= _FIRST))
@@ -274,6 +277,15 @@ def spelt(dialect: str, template: str, *values: Any) -> Any:
     """Return a template of ours with values in it, `%s` for each, as part of a query."""
     spell = sa.func.format if dialect == "postgresql" else sa.func.printf
     return spell(literal(template), *values, type_=sa.Text())
+
+
+def as_utf8(dialect: str, text: Any) -> Any:
+    """Return a text as bytes where these are sooner read: the driver would decode it for us to encode it."""
+    return text if dialect == "postgresql" else sa.cast(text, sa.LargeBinary)
+
+
+def _utf8(text: str | bytes) -> bytes:
+    return text.encode() if isinstance(text, str) else text
 
 
 def literal(text: str) -> Any:

@@ -17,7 +17,7 @@ from app.filters import PositionFilter
 from app.lines import EVERY, LineKey
 from app.paging import Page
 from app.positions import PositionView
-from app.spelling import FLAGS, POSITION, quoted, timed
+from app.spelling import FLAGS, NULL, POSITION, quoted, timed
 from app.standings import Stand, numbers, stands_on
 from tests import make
 from tests.conftest import Clock
@@ -74,7 +74,7 @@ def test_the_database_spells_as_we_do(head: int, session: Session, day: str, sta
     assert joined == (len(shown), ",".join(shown[key] for key in sorted(shown)).encode())
     beside = shown_by.stands_shown_on(head, on, EVERY)
     assert {key: stand for key, (stand, _) in beside.items()} == stands
-    assert {key: json for key, (_, json) in beside.items() if json != "null"} == shown
+    assert {key: json.decode() for key, (_, json) in beside.items() if json != NULL} == shown
 
 
 @pytest.mark.parametrize("narrowed", ["", "&country=CI&country=PL", "&component=troops", "&component=air"])

@@ -9,7 +9,6 @@ from app.as_of import CountryView, by_line, positions_as_of, positions_of
 from app.countries import every_country, find_code, get_code
 from app.country_page import CountryPage, country_page
 from app.deps import reading
-from app.diff import story_of
 from app.export import COUNTRIES
 from app.fields import Line
 from app.filters import PositionFilter
@@ -18,6 +17,7 @@ from app.lines import Lines
 from app.paging import Meta, MomentQuery, Page, PageQuery
 from app.read_route import ReadRoute
 from app.routes.answers import LIST, READ_ONE
+from app.story import story_of
 from app.vocabulary import Group
 
 router = APIRouter(prefix="/v1/countries", tags=["countries"], route_class=ReadRoute, dependencies=[SEEN])

@@ -15,7 +15,7 @@ from app.countries import every_country, get_code
 from app.country_page import country_page
 from app.db import utc_now
 from app.deps import Read, base_url, reading
-from app.diff import Mode, Op, diff_days, story_of
+from app.diff import Mode, Op, diff_days
 from app.errors import NotFound
 from app.fields import Day
 from app.filters import PositionFilter
@@ -27,6 +27,7 @@ from app.pages import Links, PageRoute, dataset_document, europe, fingerprint, p
 from app.paging import MomentQuery, NoQuery
 from app.routes.answers import READ
 from app.standings import stands_of
+from app.story import story_of
 from app.vocabulary import CREDIBILITY, FORCE, SETS, Action, Component
 
 router = APIRouter(tags=["operations"], route_class=PageRoute, dependencies=[SEEN])

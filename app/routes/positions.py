@@ -10,7 +10,7 @@ from app.bodies import BulkRoute, WriteRoute
 from app.bulk import COLUMNS, CSV, JSON, MOST_ROWS, NDJSON, BulkRecorded, read_rows, state_all, validated
 from app.countries import get_code
 from app.deps import Answer, Read, Write, WriteQuery, reading, recorded, write
-from app.diff import DiffEntry, events, story_of
+from app.diff import DiffEntry, events
 from app.errors import NotFound
 from app.export import POSITIONS, Format
 from app.freshness import SEEN
@@ -23,6 +23,7 @@ from app.recording import Recorded, state
 from app.routes.answers import KEY, LIST, READ_ONE, WRITE, under_dry_run
 from app.routes.filters import FilterQuery
 from app.statements import NewPosition, StatementView
+from app.story import story_of
 from app.vocabulary import Component
 
 router = APIRouter(prefix="/v1/positions", tags=["positions"], route_class=ReadRoute, dependencies=[SEEN])
