@@ -20,8 +20,10 @@ from app.changes import actions_between
 from app.filters import PositionFilter, said_by
 from app.items import Item
 from app.lines import LineKey, Lines
+from app.nets import nets_between, nets_shown
 from app.positions import COMPARED, PositionView, compared
-from app.spans import nets_between, spans_between
+from app.spans import spans_between
+from app.spelling import NULL
 from app.standings import (
     AFFIRMED,
     NOTHING,
@@ -155,27 +157,37 @@ class Difference(NamedTuple):
         step = self.step
         if step.is_affirmation:
             return Op.AFFIRMED
-        if step.before.shown_seq is None:
-            return Op.REMOVED if self.is_reversed else Op.ADDED
-        if step.after.shown_seq is None:
-            return Op.ADDED if self.is_reversed else Op.REMOVED
-        return Op.CHANGED
+        return _op(step.before.shown_seq is None, step.after.shown_seq is None, is_reversed=self.is_reversed)
 
     def item(self, ends: Ends) -> Item[DiffEntry]:
         """Return it as clients see it, between the two positions that are shown of it."""
-        step, op, contested = self.step, self.op, (bool(self.step.before.sides), bool(self.step.after.sides))
+        step, contested = self.step, (bool(self.step.before.sides), bool(self.step.after.sides))
         if self.is_reversed:
             ends, contested = ends[::-1], contested[::-1]
-        fields = _fields(_wording(ends[0]), _wording(ends[1]), contested) if op is Op.CHANGED else b"{}"
         on = f'"{step.at}"' if self.is_event and isinstance(step.at, date) else "null"
         seq = step.at if self.is_event and isinstance(step.at, int) else "null"
-        told = (
-            f'"op":"{op}","country":"{self.key[0]}","component":"{self.key[1]}","cause":"{step.cause}",'
-            f'"on":{on},"seq":{seq}'
-        )
+        at = f'"on":{on},"seq":{seq}'
         seqs = ",".join(map(str, sorted(step.seqs)))
-        json = b'{%b,"before":%b,"after":%b,"fields":%b,"seqs":[%b]}'
-        return Item(DiffEntry, json % (told.encode(), *ends, fields, seqs.encode()))
+        return Item(DiffEntry, b"".join(_spelt(self.op, self.key, step.cause, at, ends, contested, seqs)))
+
+
+def _op(was_nothing: bool, is_nothing: bool, *, is_reversed: bool) -> Op:
+    """Return what happened, other than an affirmation."""
+    if was_nothing:
+        return Op.REMOVED if is_reversed else Op.ADDED
+    if is_nothing:
+        return Op.ADDED if is_reversed else Op.REMOVED
+    return Op.CHANGED
+
+
+def _spelt(
+    op: Op, key: LineKey, cause: Cause, at: str, ends: Ends, contested: tuple[bool, bool], seqs: str
+) -> tuple[bytes, ...]:
+    """Return the JSON of a `DiffEntry`, to be joined; `at` is its `on` and its `seq`, `seqs` have commas."""
+    fields = _fields(_wording(ends[0]), _wording(ends[1]), contested) if op is Op.CHANGED else b"{}"
+    told = f'{{"op":"{op}","country":"{key[0]}","component":"{key[1]}","cause":"{cause}",{at},"before":'
+    rest = b',"fields":%b,"seqs":[%b]}' % (fields, seqs.encode())
+    return told.encode(), ends[0], b',"after":', ends[1], rest
 
 
 @dataclass(frozen=True, slots=True)
@@ -195,6 +207,8 @@ class Diff:
         return self.items(self.entries)
 
 
+# As few wordings as are met, as few differ from each other.
+@lru_cache(10_000)
 def _fields(old: bytes, new: bytes, contested: tuple[bool, bool]) -> bytes:
     """Return the fields that differ between two wordings, each with its two values, as JSON."""
     before, after = _said(old, contested[0]), _said(new, contested[1])
@@ -254,8 +268,7 @@ def _events_of_days(viewer: Viewer, seq: int, span: tuple[date, date], wanted: P
 def _net_of_days(
     viewer: Viewer, seq: int, span: tuple[date, date], wanted: PositionFilter, *, is_reversed: bool
 ) -> Diff:
-    in_full = not wanted.takes_all_of_lines
-    nets = nets_between(viewer.session, seq, span, wanted.lines(), in_full=in_full)
+    nets = nets_between(viewer.session, seq, span, wanted.lines())
     found = []
     for key, (_, before, after, step_seqs) in nets.items():
         # After the last step nothing differs any more that is compared.
@@ -269,6 +282,34 @@ def _net_of_days(
         return _seen(viewer, some, lambda each: (before[each.key], after[each.key]))
 
     return Diff(_wanted(viewer, found, wanted), ends)
+
+
+def net_joined(
+    viewer: Viewer, seq: int, days: tuple[date, date], wanted: PositionFilter, most: int
+) -> tuple[list[Op], bytes] | None:
+    """Return the net diff between two days as JSON, joined, with the op of each; None for more than `most`.
+
+    The same as `diff_days` tells, where what is wanted only narrows the lines.
+    """
+    span, is_reversed = (min(days), max(days)), days[0] > days[1]
+    nets = nets_shown(viewer.session, seq, span, viewer.stale_after.days, wanted.lines(), most + 1)
+    if len(nets) > most:
+        return None
+    ops: list[Op] = []
+    told: list[bytes] = []
+    for key, step_seqs, were_contested, (before, after) in nets:
+        op = _op(before is None, after is None, is_reversed=is_reversed)
+        cause = Cause.WITHDRAWN if after is None else Cause.STATED
+        ends, contested = (before or NULL, after or NULL), were_contested
+        if is_reversed:
+            ends, contested = ends[::-1], contested[::-1]
+        seqs = step_seqs if step_seqs.isdigit() else ",".join(map(str, sorted({*numbers(step_seqs)})))
+        told += (b"," if ops else b"", *_spelt(op, key, cause, _NOWHEN, ends, contested, seqs))
+        ops.append(op)
+    return ops, b"".join(told)
+
+
+_NOWHEN = '"on":null,"seq":null'
 
 
 def _around(step: Step) -> tuple[date, date]:

@@ -132,16 +132,16 @@ def said_by(session: Session, seqs: Collection[int], wanted: StatementFilter) ->
     return {seq: bool(conditional) for seq, conditional in rows}
 
 
-def is_stale(columns: Any) -> sa.ColumnElement[bool]:
+_FRESH_FROM = sa.bindparam("fresh_from", type_=sa.Date)
+
+
+def is_stale(columns: Any, fresh: Any = _FRESH_FROM) -> sa.ColumnElement[bool]:
     """Return whether a position is stale, as a condition: last affirmed before the parameter `fresh_from`.
 
-    `columns` are those of `Standing`, or of `PositionJSON`.
+    `columns` are those of `Standing`, or of `PositionJSON`; `fresh` may be another parameter.
     """
-    found: sa.ColumnElement[bool] = columns["last_affirmed_on"] < _FRESH_FROM
+    found: sa.ColumnElement[bool] = columns["last_affirmed_on"] < fresh
     return found
-
-
-_FRESH_FROM = sa.bindparam("fresh_from", type_=sa.Date)
 
 
 class Held(NamedTuple):
@@ -189,8 +189,12 @@ def asked_on(seq: int, day: date, until: date, stale_after: timedelta) -> dict[s
     Nothing is looked for that takes effect after `until`, which is not later. A position last affirmed
     more than `stale_after` before `day` is stale.
     """
-    fresh_from = date.fromordinal(max(day.toordinal() - stale_after.days, date.min.toordinal()))
-    return {"seq": seq, "day": until, "fresh_from": fresh_from}
+    return {"seq": seq, "day": until, "fresh_from": fresh_from(day, stale_after.days)}
+
+
+def fresh_from(day: date, stale_after: int) -> date:
+    """Return the first day such that what was last affirmed on it is not stale on `day`."""
+    return date.fromordinal(max(day.toordinal() - stale_after, date.min.toordinal()))
 
 
 _SEQ = sa.bindparam("seq", type_=sa.BigInteger)

@@ -38,18 +38,19 @@ _CHANGE = sa.table("change", sa.column("seq"))
 _DAY = sa.bindparam("day", type_=sa.Date)
 
 
-def reports_on(line_id: Any, seq: Any) -> Any:
+def reports_on(line_id: Any, seq: Any, day: Any = _DAY) -> Any:
     """Return the query of how many reports stand beside a line's position on a day, as known at a seq.
 
-    The day is the parameter `day`. What was known before the newest entry is counted one by one.
+    The day is the parameter `day` unless another is given. What was known before the newest entry is
+    counted one by one.
     """
     report = _entry.alias("report")
-    is_beside = sa.and_(report.c.line_id == line_id, report.c.voice == REPORT, report.c.effective_on <= _DAY)
+    is_beside = sa.and_(report.c.line_id == line_id, report.c.voice == REPORT, report.c.effective_on <= day)
     among_all = sa.select(sa.func.count()).where(is_beside, live_between(unsought(report.c), seq, seq))
     kept = (
         sa.select(_count.c.reports)
         .where(
-            *(_count.c.line_id == line_id, _count.c.day <= _DAY),
+            *(_count.c.line_id == line_id, _count.c.day <= day),
             seq >= sa.select(sa.func.max(_CHANGE.c.seq)).scalar_subquery(),
         )
         .order_by(_count.c.day.desc())

@@ -4,7 +4,7 @@ The parts of which the database spells it serve others too.
 """
 
 import re
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Mapping, Sequence
 from functools import lru_cache, reduce
 from typing import Any
 
@@ -49,7 +49,7 @@ def joined_on(
     lines = wanted.lines()
     query = _joined(lines.shape, wanted.in_any_line())
     count, joined = query.rows(session, **asked, **lines.values(), most=most)[0]
-    return count, _utf8(joined or b"")
+    return count, utf8(joined or b"")
 
 
 def page_on(
@@ -78,7 +78,7 @@ def stands_shown_on(
     query = _shown(lines.shape, EVERY_POSITION, with_stand=True)
     rows = query.rows(session, **asked, **lines.values())
     return {
-        (row[0], row[1]): (Stand._make(row[3:]), _utf8(row[2] or NULL)) for row in rows if row[3] is not None
+        (row[0], row[1]): (Stand._make(row[3:]), utf8(row[2] or NULL)) for row in rows if row[3] is not None
     }
 
 
@@ -95,17 +95,21 @@ def _shown(shape: Shape, wanted: PositionFilter, *, with_stand: bool = False) ->
 def _query(dialect: str, shape: Shape, wanted: PositionFilter, *, with_stand: bool = False) -> sa.Select[Any]:
     """Return the query of the lines of a shape, each with its position as JSON, and with its stand."""
     source, stand, condition = held_by_lines(dialect, shape, wanted, with_stand=with_stand)
-    pieces = _position.c.opening, flag(is_stale(_position.c)), _position.c.middle
-    reports = sa.cast(stand["reports"], sa.Text)
-    json: Any = reduce(lambda one, other: one.concat(other), (*pieces, reports, _position.c.ending))
+    json = whole(_position.c, is_stale(_position.c), stand["reports"])
     told = of_stand(stand) if with_stand else ()
     return sa.select(*KEY, json.label("position"), *told).select_from(source).where(condition)
+
+
+def whole(kept: Any, is_stale: Any, reports: Any) -> Any:
+    """Return the JSON of a position, by the columns of `PositionJSON`, as part of a query."""
+    pieces = kept.opening, flag(is_stale), kept.middle, sa.cast(reports, sa.Text), kept.ending
+    return reduce(lambda one, other: one.concat(other), pieces)
 
 
 @lru_cache(500)
 def _joined(shape: Shape, wanted: PositionFilter) -> Prepared:
     def build(dialect: str) -> Any:
-        shown = _in_order(dialect, _query(dialect, shape, wanted)).subquery("shown")
+        shown = in_order(dialect, _query(dialect, shape, wanted)).subquery("shown")
         if dialect == "postgresql":
             order = (shown.c[name].collate("C") for name in ("country_code", "component"))
             joined: Any = sa.func.string_agg(shown.c.position, aggregate_order_by(literal(","), *order))
@@ -120,8 +124,8 @@ def _joined(shape: Shape, wanted: PositionFilter) -> Prepared:
 def _going_on(shape: Shape, wanted: PositionFilter) -> Prepared:
     def build(dialect: str) -> Any:
         start = sa.tuple_(*(sa.bindparam(name, type_=sa.Text) for name in ("country", "component")))
-        query = _query(dialect, shape, wanted).where(sa.tuple_(*_order(dialect)) >= start)
-        return _in_order(dialect, query)
+        query = _query(dialect, shape, wanted).where(sa.tuple_(*_order(dialect, KEY)) >= start)
+        return in_order(dialect, query)
 
     return Prepared(build)
 
@@ -135,13 +139,13 @@ def _count(shape: Shape, wanted: PositionFilter) -> Prepared:
     return Prepared(build)
 
 
-def _in_order(dialect: str, query: sa.Select[Any]) -> sa.Select[Any]:
+def in_order(dialect: str, query: sa.Select[Any], key: Sequence[Any] = KEY) -> sa.Select[Any]:
     """Return the query of the first of those that hold anything, by country and component."""
-    return query.order_by(*_order(dialect)).limit(sa.bindparam("most", type_=sa.Integer))
+    return query.order_by(*_order(dialect, key)).limit(sa.bindparam("most", type_=sa.Integer))
 
 
-def _order(dialect: str) -> list[Any]:
-    return [each.collate("C") for each in KEY] if dialect == "postgresql" else list(KEY)
+def _order(dialect: str, key: Sequence[Any]) -> list[Any]:
+    return [each.collate("C") for each in key] if dialect == "postgresql" else list(key)
 
 
 Cut = tuple[bytes, bytes, bytes]
@@ -151,7 +155,7 @@ Cut = tuple[bytes, bytes, bytes]
 def kept(session: Session, ids: Collection[int]) -> dict[int, Cut]:
     """Return what is kept of positions, by their ids."""
     rows = _KEPT_WITH_IDS.rows(session, ids=sorted(ids)) if ids else ()
-    return {row[0]: (_utf8(row[1]), _utf8(row[2]), _utf8(row[3])) for row in rows}
+    return {row[0]: (utf8(row[1]), utf8(row[2]), utf8(row[3])) for row in rows}
 
 
 def keep_positions(session: Session, after: int, first: int) -> None:
@@ -284,7 +288,8 @@ def as_utf8(dialect: str, text: Any) -> Any:
     return text if dialect == "postgresql" else sa.cast(text, sa.LargeBinary)
 
 
-def _utf8(text: str | bytes) -> bytes:
+def utf8(text: str | bytes) -> bytes:
+    """Return what `as_utf8` gives, as bytes."""
     return text.encode() if isinstance(text, str) else text
 
 

@@ -34,6 +34,7 @@ URLS = (
     "/v1/changes?after=3&limit=2",
     "/v1/changes/3",
     "/v1/diff?from=2025-03-01&to=2025-06-01",
+    "/v1/diff?from=2025-03-01&to=2025-06-01&component=air&limit=1",
     "/v1/diff?from=5&to=9&axis=recorded&as_of=2025-06-01",
     "/v1/sources/1",
     "/v1/summary?as_of=2025-06-01",

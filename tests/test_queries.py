@@ -12,6 +12,7 @@ URLS = (
     "/v1/countries/BE?as_of=2025-06-01",
     "/v1/changes",
     "/v1/changes?country=BE&component=troops&source=1",
+    "/v1/diff?from=2025-02-01&to=2025-06-01",
     "/v1/diff?from=2025-03-01&to=2025-06-01&mode=events",
     "/v1/diff?from=0&to={head}&axis=recorded&mode=events",
     "/v1/sources",

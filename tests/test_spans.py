@@ -7,11 +7,22 @@ from sqlmodel import Session
 
 from app.as_of import viewer
 from app.db import Database
-from app.diff import Axis, Cause, DiffEntry, Mode, diff_days, diff_knowledge, net, steps_of
-from app.filters import PositionFilter
-from app.items import Item
+from app.diff import (
+    Axis,
+    Cause,
+    DiffEntry,
+    Mode,
+    diff_days,
+    diff_knowledge,
+    net,
+    net_joined,
+    steps_of,
+)
+from app.filters import EVERY_POSITION, PositionFilter
+from app.items import Item, joined
 from app.lines import Lines
-from app.spans import nets_between, spans_between
+from app.nets import nets_between
+from app.spans import spans_between
 from app.standings import NOTHING, numbers, report_days, stands_of, stands_on
 from app.vocabulary import Component
 from tests.bench.history import make_history
@@ -57,18 +68,29 @@ def test_the_database_tells_what_the_steps_come_to(session: Session) -> None:
                 assert step.cause is (Cause.WITHDRAWN if is_withdrawn else Cause.STATED)
                 expected[key] = span.line_id, step.before, step.after, step.seqs
 
-        in_full, shown = (nets_between(session, seq, days, in_full=in_full) for in_full in (True, False))
+        nets = nets_between(session, seq, days)
 
         assert {
             key: (each.line_id, each.before, each.after, tuple(sorted({*numbers(each.step_seqs)})))
-            for key, each in in_full.items()
+            for key, each in nets.items()
         } == expected
-        for key, each in shown.items():
-            for stand, whole in ((each.before, in_full[key].before), (each.after, in_full[key].after)):
-                for name in ("shown_seq", "last_affirmed_on", "sides", "position_id"):
-                    assert getattr(stand, name) == getattr(whole, name)
-            assert numbers(each.step_seqs) == numbers(in_full[key].step_seqs)
-        assert list(shown) == list(in_full) == sorted(expected)
+        assert list(nets) == sorted(expected)
+
+
+def test_a_net_diff_that_is_spelt_by_the_database_is_the_one_that_is_put_together(session: Session) -> None:
+    shown_by = viewer(session, STALE_AFTER)
+    for seq, days, wanted in product(
+        ENTRIES, DAYS, (EVERY_POSITION, PositionFilter(components=(Component.AIR,)))
+    ):
+        for between in (days, days[::-1]):
+            found = diff_days(shown_by, seq, between, Mode.NET, wanted)
+            count = len(found.entries)
+
+            whole = net_joined(shown_by, seq, between, wanted, count)
+
+            assert whole == ([each.op for each in found.entries], joined(found.all_items()))
+            if count:
+                assert net_joined(shown_by, seq, between, wanted, count - 1) is None
 
 
 def test_reports_before_a_day_count_from_it_on(session: Session) -> None:

@@ -1,6 +1,7 @@
 """/v1/diff: what differs between two days, or between two states of our knowledge."""
 
 from collections import Counter
+from collections.abc import Sequence
 from datetime import date
 from typing import Annotated, NamedTuple
 
@@ -11,9 +12,9 @@ from sqlmodel import Session
 from app.changes import Head, head_at, head_known_at
 from app.dates import BadDate, parse_day
 from app.deps import Read, reading
-from app.diff import Axis, Diff, DiffEntry, Difference, Mode, Op, diff_days, diff_knowledge
+from app.diff import Axis, Diff, DiffEntry, Difference, Mode, Op, diff_days, diff_knowledge, net_joined
 from app.errors import refused
-from app.export import DIFF
+from app.export import DIFF, Format
 from app.fields import Line, parse_instant
 from app.filters import PositionFilter
 from app.freshness import SEEN
@@ -77,19 +78,42 @@ def list_differences(request: Request, query: Annotated[DiffQuery, Query()]) -> 
     along_days = query.axis is Axis.VALID
     with reading(request, query, has_day=not along_days) as read:
         wanted = query.position_filter(read.session)
-        found = (_along_days if along_days else _along_knowledge)(read, query, wanted)
+        if along_days:
+            days = _days(query)
+            whole = _whole(read, query, days, wanted)
+            if whole is not None:
+                ops, joined = whole
+                return read.answer_joined(_meta(read, query, days, ops), joined)
+            diff = diff_days(read.viewer(), read.seq, days, query.mode, wanted)
+            found = Found(*days, diff, read)
+        else:
+            found = _along_knowledge(read, query, wanted)
         entries = found.diff.entries
         page, following = found.read.cut(entries, _key, query)
-        ops = Counter(entry.op for entry in entries)
-        meta = DiffMeta(
-            **dict(found.read.meta(len(entries))),
-            axis=query.axis,
-            mode=query.mode,
-            from_=found.first,
-            to=found.last,
-            counts={op: ops[op] for op in Op},
-        )
+        meta = _meta(found.read, query, (found.first, found.last), [entry.op for entry in entries])
         return found.read.answer_items(meta, found.diff.items(page), following, DIFF)
+
+
+def _whole(
+    read: Read, query: DiffQuery, days: tuple[date, date], wanted: PositionFilter
+) -> tuple[list[Op], bytes] | None:
+    """Return what `net_joined` does, where it is asked for what that can tell, and fits on a page."""
+    is_net = query.mode is Mode.NET and wanted.takes_all_of_lines
+    if not is_net or query.cursor is not None or read.format is not Format.JSON:
+        return None
+    return net_joined(read.viewer(), read.seq, days, wanted, query.limit)
+
+
+def _meta(read: Read, query: DiffQuery, ends: tuple[date | int, date | int], ops: Sequence[Op]) -> DiffMeta:
+    counted = Counter(ops)
+    return DiffMeta(
+        **dict(read.meta(len(ops))),
+        axis=query.axis,
+        mode=query.mode,
+        from_=ends[0],
+        to=ends[1],
+        counts={op: counted[op] for op in Op},
+    )
 
 
 class Found(NamedTuple):
@@ -101,14 +125,13 @@ class Found(NamedTuple):
     read: Read
 
 
-def _along_days(read: Read, query: DiffQuery, wanted: PositionFilter) -> Found:
+def _days(query: DiffQuery) -> tuple[date, date]:
     if query.as_of is not None:
         message = "A diff between days has no single day: leave `as_of` out, or give axis=recorded."
         raise refused("not_on_this_axis", message, parameter="as_of")
     first, last = _day("from", query.from_), _day("to", query.to)
     _check_order(query.mode, is_reversed=first > last)
-    found = diff_days(read.viewer(), read.seq, (first, last), query.mode, wanted)
-    return Found(first, last, found, read)
+    return first, last
 
 
 def _along_knowledge(read: Read, query: DiffQuery, wanted: PositionFilter) -> Found:

@@ -1,0 +1,144 @@
+"""Nets: what lines answer on two days, where that differs in the end."""
+
+from collections.abc import Callable, Iterable
+from datetime import date
+from functools import cache
+from operator import itemgetter
+from typing import Any, NamedTuple
+
+import sqlalchemy as sa
+from sqlmodel import Session
+
+from app.db import table_of
+from app.filters import fresh_from, is_stale
+from app.lines import EVERY, LineKey, Lines, Shape, live_between
+from app.prepared import Prepared
+from app.report_counts import reports_on
+from app.spans import day_before, touched_lines
+from app.spelling import as_utf8, in_order, utf8, whole
+from app.standings import CHANGED, NOTHING, STORED, PositionJSON, Stand, Standing
+
+_standing, _position = table_of(Standing), table_of(PositionJSON)
+_SEQ = sa.bindparam("seq", type_=sa.BigInteger)
+_AFTER, _UNTIL = (sa.bindparam(name, type_=sa.Date) for name in ("after", "until"))
+
+
+class Net(NamedTuple):
+    """What a line answers on two days, where that differs."""
+
+    line_id: int
+    before: Stand
+    after: Stand
+    step_seqs: str
+    """Seqs of the statements that made the steps from one to the other, joined by commas."""
+
+
+def nets_between(
+    session: Session, seq: int, days: tuple[date, date], lines: Lines = EVERY
+) -> dict[LineKey, Net]:
+    """Return what those of `lines` answer that differ on two days, as known at `seq`.
+
+    The first day is the earlier one. Reports are not counted. Sorted by country and component.
+    """
+    after, until = days
+    rows = _nets(lines.shape).rows(session, seq=seq, after=after, until=until, **lines.values())
+    found: dict[LineKey, Net] = {}
+    for country, component, line_id, seqs, *cells in sorted(rows, key=itemgetter(0, 1)):
+        middle = len(cells) // 2
+        ends = _stand(cells[:middle]), _stand(cells[middle:])
+        found[country, component] = Net(line_id, *ends, seqs)
+    return found
+
+
+def _stand(cells: list[Any]) -> Stand:
+    return NOTHING if cells[0] is None else Stand._make((*cells, 0))
+
+
+@cache
+def _nets(shape: Shape) -> Prepared:
+    return Prepared(lambda dialect: _differing(dialect, shape, lambda end: [end.c[name] for name in STORED]))
+
+
+class ShownNet(NamedTuple):
+    """What is shown of a line that answers otherwise on two days."""
+
+    key: LineKey
+    step_seqs: str
+    contested: tuple[bool, bool]
+    """Whether what it holds is contested, on each of the days."""
+    held: tuple[bytes | None, bytes | None]
+    """What it holds on each of the days, as JSON."""
+
+
+def nets_shown(
+    session: Session, seq: int, days: tuple[date, date], stale_after: int, lines: Lines, most: int
+) -> list[ShownNet]:
+    """Return the first `most` of what `nets_between` returns, as they are shown.
+
+    What was last affirmed more than `stale_after` days before is stale.
+    """
+    (after, until), (fresh_after, fresh_until) = days, (fresh_from(day, stale_after) for day in days)
+    asked = {"after": after, "until": until, "fresh_after": fresh_after, "fresh_until": fresh_until}
+    rows = _shown(lines.shape).rows(session, seq=seq, most=most, **asked, **lines.values())
+    return [
+        ShownNet(
+            (country, component),
+            seqs,
+            (bool(was_contested), bool(is_contested)),
+            (before and utf8(before), after and utf8(after)),
+        )
+        for country, component, seqs, was_contested, is_contested, before, after in rows
+    ]
+
+
+@cache
+def _shown(shape: Shape) -> Prepared:
+    def build(dialect: str) -> sa.Select[Any]:
+        differing = _differing(dialect, shape, _of_shown)
+        found = in_order(dialect, differing, list(differing.selected_columns)[:2]).subquery("net")
+        country, component, line_id, seqs, held_before, was_contested, held_after, is_contested = found.c
+        ends = (held_before, _AFTER, "fresh_after"), (held_after, _UNTIL, "fresh_until")
+        json = (_json(dialect, line_id, *end).correlate(found).scalar_subquery() for end in ends)
+        return sa.select(country, component, seqs, was_contested, is_contested, *json)
+
+    return Prepared(build)
+
+
+def _of_shown(end: Any) -> list[Any]:
+    return [end.c.position_id, _is_contested(end)]
+
+
+def _json(dialect: str, line_id: Any, position_id: Any, day: Any, fresh: str) -> sa.Select[Any]:
+    """Return the query of what is kept as a position, as it is shown on a day."""
+    stale = is_stale(_position.c, sa.bindparam(fresh, type_=sa.Date))
+    told = whole(_position.c, stale, reports_on(line_id, _SEQ, day))
+    return sa.select(as_utf8(dialect, told)).where(_position.c.id == position_id)
+
+
+def _differing(dialect: str, shape: Shape, told: Callable[[Any], Iterable[Any]]) -> sa.Select[Any]:
+    """Return the query of lines, their steps' seqs, and columns of what they answer before and after."""
+    touched, ends = touched_lines(shape), [_standing.alias(name) for name in ("before", "after")]
+    before, after = ends
+    join_up = sa.func.string_agg if dialect == "postgresql" else sa.func.group_concat
+    steps = sa.select(join_up(_standing.c.step_seqs, sa.literal_column("','"))).where(
+        *(_standing.c.line_id == touched.c.id, _standing.c.step == CHANGED),
+        *(_standing.c.holds_from > _AFTER, _standing.c.holds_from <= _UNTIL),
+        live_between(_standing.c, _SEQ, _SEQ),
+    )
+    days = day_before(touched).correlate(touched).scalar_subquery(), touched.c.last
+    on = [_is_live_on(end.c, touched.c.id, day) for end, day in zip(ends, days, strict=True)]
+    source = sa.outerjoin(sa.join(touched, after, on[1]), before, on[0])
+    differs = before.c.content.is_distinct_from(after.c.content)
+    columns = (column for end in ends for column in told(end))
+    line = list(touched.c)[:3]
+    query = sa.select(*line, steps.correlate(touched).scalar_subquery(), *columns)
+    return query.select_from(source).where(sa.or_(differs, _is_contested(before) != _is_contested(after)))
+
+
+def _is_contested(end: Any) -> Any:
+    return sa.func.coalesce(end.c.sides, "") != ""
+
+
+def _is_live_on(columns: Any, line_id: Any, day: Any) -> Any:
+    is_of_day = columns.line_id == line_id, columns.holds_from == day
+    return sa.and_(*is_of_day, live_between(columns, _SEQ, _SEQ))
