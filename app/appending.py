@@ -12,19 +12,20 @@ from typing import Any
 import sqlalchemy as sa
 from sqlmodel import Session, SQLModel
 
-from app.changes import Change, ChangeView, Head, newest_entry
+from app.changes import Change, ChangeView, Head
 from app.db import table_of, utc_now
 from app.digests import entry_json, next_digest
 from app.hearing import Touched, record_standings
 from app.items import Item
 from app.lines import Line, LineEntry, LineKey, heard_in, line_ids, newest_line_id
+from app.pieces import ChangeJSON, EntryPieces, entry_pieces, pieces_from
 from app.prepared import Prepared, insert_rows
 from app.sources import Source
-from app.statements import Statement, StatementJSON, StatementRelation, pieces_from
+from app.statements import Statement, StatementRelation
 from app.vocabulary import Component
 
 ORDER: tuple[type[SQLModel], ...] = (
-    *(Source, Change, Statement, StatementRelation, StatementJSON),
+    *(Source, Change, ChangeJSON, Statement, StatementRelation),
     *(Line, LineEntry),
 )
 """The tables that entries fill, each after those that it refers to."""
@@ -81,8 +82,8 @@ class Appending:
         self._was_left = False
         self._lines: dict[str, dict[str, int]] = {}
         self._newest_line: int | None = None
-        self._newest: tuple[Values, str | None] | None = None
-        """The entry that was added last, and the JSON of its statement."""
+        self._newest: EntryPieces | None = None
+        """What is kept of the entry that was added last."""
 
     def add_source(self, source: Values) -> None:
         """Add a source that is not known yet, by the columns of `Source`."""
@@ -95,7 +96,7 @@ class Appending:
         """
         change.seq = self.head.seq + 1
         change.chain = change.chain or change.seq
-        statement = source = None
+        statement = source = said = None
         relations: tuple[Values, ...] = ()
         if draft is not None:
             statement, source, relations = draft.statement, draft.source, draft.relations
@@ -104,23 +105,23 @@ class Appending:
                 relation.seq = change.seq
         change.digest = next_digest(self.head.digest, entry_json(change, statement, relations, source))
         self._rows[Change].append(vars(change))
-        self._newest = change, None
         if change.replaces is not None:
             self._left.append({"replaced": change.replaces, "left": change.seq})
         if draft is not None and statement is not None:
             self._rows[Statement].append(vars(statement))
             self._rows[StatementRelation] += map(vars, relations)
             pieces = pieces_from(statement, draft.source, relations)
-            self._rows[StatementJSON].append({"seq": statement.seq, **pieces._asdict()})
-            self._newest = change, pieces.statement(statement.seq, statement.country_code)
+            said = pieces.statement(statement.seq, statement.country_code)
             self._enter_lines(statement, draft.components, change.chain, relations)
+        self._newest = entry_pieces(change, said)
+        self._rows[ChangeJSON].append({"seq": change.seq, **self._newest._asdict()})
         self.head = Head(change.seq, change.recorded_at, change.digest)
         return self.head
 
     def entry(self) -> Item[ChangeView]:
         """Return the entry that was added last."""
         assert self._newest is not None
-        return newest_entry(*self._newest)
+        return Item(ChangeView, self._newest.newest())
 
     def insert(self) -> None:
         """Insert what was added since the last time."""

@@ -10,11 +10,12 @@ from typing import Any
 from pydantic import Field as Described
 from sqlmodel import Session
 
-from app.changes import Head, pieces_by_seq
+from app.changes import Head, statements_by_seq
 from app.countries import CountryFacts, every_country
 from app.filters import PositionFilter, asked_on
 from app.items import Item
 from app.lines import LineKey, Lines, by_place, possible_entries, relations_of
+from app.pieces import Pieces
 from app.positions import PositionView
 from app.spelling import (
     FLAGS,
@@ -29,7 +30,7 @@ from app.spelling import (
     stands_shown_on,
 )
 from app.standings import Stand, stands_on
-from app.statements import Pieces, StatementView
+from app.statements import StatementView
 from app.vocabulary import FORCE, Component, Firmness, Voice
 
 
@@ -71,14 +72,14 @@ class Viewer:
     session: Session
     countries: Mapping[str, CountryFacts]
     stale_after: timedelta
-    _read: dict[int, tuple[str, Pieces]] = field(default_factory=dict)
+    _read: dict[int, str] = field(default_factory=dict)
     _kept: dict[int, Cut] = field(default_factory=dict)
 
     def load(self, seqs: Iterable[int]) -> None:
         """Read the statements of these entries at once: they are about to be shown."""
         wanted = {seq for seq in seqs if seq not in self._read}
         if wanted:
-            self._read |= pieces_by_seq(self.session, wanted)
+            self._read |= statements_by_seq(self.session, wanted)
 
     def load_shown(self, stands: Iterable[Stand]) -> None:
         """Read at once what lines hold that is about to be shown."""
@@ -100,16 +101,11 @@ class Viewer:
         """Return what each of `lines` answers with what it holds, as `spelling.stands_shown_on` does."""
         return stands_shown_on(self.session, asked_on(seq, day, day, self.stale_after), lines)
 
-    def pieces(self, seq: int) -> Pieces:
-        """Return the JSON of a statement."""
-        return self._known(seq)[1]
-
     def statement(self, seq: int) -> Item[StatementView]:
         """Return a statement, whole."""
-        country, pieces = self._known(seq)
-        return Item(StatementView, pieces.statement(seq, country))
+        return Item(StatementView, self._known(seq))
 
-    def _known(self, seq: int) -> tuple[str, Pieces]:
+    def _known(self, seq: int) -> str:
         if seq not in self._read:
             self.load([seq])
         return self._read[seq]
@@ -140,7 +136,7 @@ class Viewer:
 
     def possible(self, key: LineKey, seq: int, reports: int) -> Item[PositionView]:
         """Return what may hold already, though it is not certain yet (DESIGN.md 3.6)."""
-        pieces = self.pieces(seq)
+        pieces = Pieces.of(self._known(seq))
         told = POSITION % (
             *(key[0], self.countries[key[0]].name, key[1]),
             *(pieces.words, FLAGS[pieces.is_conditional], pieces.content),

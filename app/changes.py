@@ -6,8 +6,7 @@ Database triggers refuse UPDATE and DELETE of its rows; `appending` adds them.
 from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass
 from datetime import datetime
-from functools import cache
-from json.encoder import encode_basestring
+from functools import cache, reduce
 from typing import Any
 
 import sqlalchemy as sa
@@ -19,22 +18,15 @@ from sqlmodel import Field, Session, SQLModel, col, select
 from app.db import TextEnum, UTCDateTime, among, among_named, table_of, utc_now, weigh_plans
 from app.digests import NO_DIGEST
 from app.errors import NotFound, refused
-from app.fields import MAX_SEQ, Instant, instant_text
+from app.fields import MAX_SEQ, Instant
 from app.filters import StatementFilter
 from app.items import Item
 from app.lines import Line, LineEntry
+from app.pieces import LIVE, ChangeJSON, whole_statement
 from app.prepared import Prepared
 from app.sources import Source, SourceBrief
-from app.spelling import as_utf8, flag, literal, numbered, quoted, spelt, timed
-from app.statements import (
-    STATEMENT,
-    Pieces,
-    Stated,
-    Statement,
-    StatementJSON,
-    StatementRelation,
-    StatementView,
-)
+from app.spelling import as_utf8, flag, literal, utf8
+from app.statements import Stated, Statement, StatementRelation, StatementView
 from app.vocabulary import Action, Firmness, Kind, Reliability, Scope
 
 
@@ -204,18 +196,15 @@ def stated_by(
     return found
 
 
-_json = table_of(StatementJSON).c
-_PIECES = Prepared(
-    sa.select(_statement.seq, _statement.country_code, *(_json[name] for name in Pieces._fields))
-    .join(table_of(StatementJSON), _json.seq == _statement.seq)
-    .where(among_named(_statement.seq, "seqs", sa.BigInteger()))
+_json = table_of(ChangeJSON).c
+_STATEMENTS = Prepared(
+    sa.select(_json.seq, whole_statement(_json.ending)).where(among_named(_json.seq, "seqs", sa.BigInteger()))
 )
 
 
-def pieces_by_seq(session: Session, seqs: Collection[int]) -> dict[int, tuple[str, Pieces]]:
-    """Return the country and the JSON of the statements of some entries, by their seq."""
-    rows = _PIECES.rows(session, seqs=sorted(seqs))
-    return {row[0]: (row[1], Pieces._make(row[2:])) for row in rows}
+def statements_by_seq(session: Session, seqs: Collection[int]) -> dict[int, str]:
+    """Return the JSON of the statements of some entries, by their seq."""
+    return dict(_STATEMENTS.rows(session, seqs=sorted(seqs)))
 
 
 @dataclass(frozen=True, slots=True)
@@ -263,7 +252,7 @@ def changes_after(
 def changes_joined(session: Session, after: int, seq: int, limit: int) -> tuple[int, bytes]:
     """Return how many entries `changes_after` returns where all are wanted, and their JSON, joined."""
     count, joined = _PAGE.rows(session, after=after, seq=seq, limit=limit)[0]
-    return count, joined.encode() if isinstance(joined, str) else joined or b""
+    return count, utf8(joined or b"")
 
 
 def newest_changes(session: Session, seq: int, limit: int, wanted: LedgerFilter) -> list[ChangeView]:
@@ -274,9 +263,7 @@ def newest_changes(session: Session, seq: int, limit: int, wanted: LedgerFilter)
 
 def stretch_of_changes(session: Session, after: int, until: int, seq: int) -> bytes:
     """Return the entries numbered above `after` and up to `until`, as known at `seq`, as lines of NDJSON."""
-    joined = _STRETCH.rows(session, after=after, until=until, seq=seq)[0][0]
-    lines: bytes = joined.encode() if isinstance(joined, str) else joined
-    return lines
+    return utf8(_STRETCH.rows(session, after=after, until=until, seq=seq)[0][0])
 
 
 def count_changes(session: Session, seq: int, wanted: LedgerFilter) -> int:
@@ -303,80 +290,33 @@ def get_change(session: Session, entry: int, seq: int) -> ChangeView:
     return Item(ChangeView, row[1]).view
 
 
-ENTRY = (
-    '{"seq":%s,"action":"%s","recorded_at":"%sZ","recorded_by":{"id":%s,"name":%s},"reason":%s,'
-    '"replaces":%s,"replaced_by":%s,"live":%s,"digest":"%s","statement":%s}'
-)
-"""An entry as JSON, of `ChangeView`."""
-
-_STATING, _RETRACTING = (ENTRY % (*["%s"] * 10, statement) for statement in (STATEMENT, "null"))
-
-
-def newest_entry(change: Any, statement: str | None) -> Item[ChangeView]:
-    """Return an entry as known when it was recorded, by the columns of `Change` and its statement's JSON."""
-    words = (change.recorded_by_id, change.recorded_by_name, change.reason)
-    return Item(
-        ChangeView,
-        ENTRY
-        % (
-            *(change.seq, change.action, instant_text(change.recorded_at)[:-1]),
-            *("null" if word is None else encode_basestring(word) for word in words),
-            *("null" if change.replaces is None else change.replaces, "null", "true"),
-            *(change.digest, "null" if statement is None else statement),
-        ),
-    )
-
-
 _SEQ, _AFTER = (sa.bindparam(name, type_=sa.BigInteger) for name in ("seq", "after"))
 
 
 @cache
-def _entries(dialect: str) -> sa.Select[Any]:
+def _entries() -> sa.Select[Any]:
     """Return the query of entries numbered above `after`: each number, and the JSON as known at `seq`."""
-    pieces = [_json[name] for name in Pieces._fields]
-    told = (
-        _change.seq,
-        _change.action,
-        timed(dialect, _change.recorded_at),
-        quoted(dialect, _change.recorded_by_id),
-        quoted(dialect, _change.recorded_by_name),
-        quoted(dialect, _change.reason),
-        numbered(_change.replaces),
-        numbered(_later.c.seq),
-        flag(_later.c.seq.is_(None)),
-        _change.digest,
-    )
-    # Each in one go: a statement that is spelt by itself would be copied once more.
-    stating = spelt(dialect, _STATING, *told, _statement.seq, _statement.country_code, *pieces)
-    is_stating = _statement.seq.is_not(None)
-    entry: Any = sa.case((is_stating, stating), else_=spelt(dialect, _RETRACTING, *told))
-    # What is joined is bounded too: PostgreSQL might else go through all of it.
-    return (
-        sa.select(_change.seq, entry.label("json"))
-        .select_from(table_of(Change))
-        .outerjoin(table_of(Statement), sa.and_(_statement.seq == _change.seq, _statement.seq > _AFTER))
-        .outerjoin(table_of(StatementJSON), sa.and_(_json.seq == _change.seq, _json.seq > _AFTER))
-        .outerjoin(
-            _later,
-            sa.and_(_later.c.replaces == _change.seq, _later.c.seq <= _SEQ, _later.c.replaces > _AFTER),
-        )
-        .where(_change.seq > _AFTER)
-    )
+    is_later = _later.c.replaces == _json.seq, _later.c.seq <= _SEQ, _later.c.replaces > _AFTER
+    replaced_by = sa.func.coalesce(sa.cast(_later.c.seq, sa.Text), literal("null"))
+    pieces = replaced_by, literal(LIVE), flag(_later.c.seq.is_(None)), _json.ending
+    json = reduce(lambda one, other: one.concat(other), pieces, _json.opening)
+    found = sa.outerjoin(table_of(ChangeJSON), _later, sa.and_(*is_later))
+    return sa.select(_json.seq, json.label("json")).select_from(found).where(_json.seq > _AFTER)
 
 
-def _feed(dialect: str) -> sa.Select[Any]:
-    query = _entries(dialect).where(_change.seq <= _SEQ)
-    return query.order_by(_change.seq).limit(sa.bindparam("limit", type_=sa.Integer))
+def _feed() -> sa.Select[Any]:
+    query = _entries().where(_json.seq <= _SEQ)
+    return query.order_by(_json.seq).limit(sa.bindparam("limit", type_=sa.Integer))
 
 
 def _page(dialect: str) -> sa.Select[Any]:
-    found = _feed(dialect).subquery("entry")
+    found = _feed().subquery("entry")
     return sa.select(sa.func.count(), _joined(dialect, found, ","))
 
 
 def _stretch(dialect: str) -> sa.Select[Any]:
     until = sa.bindparam("until", type_=sa.BigInteger)
-    found = _entries(dialect).where(_change.seq <= until).order_by(_change.seq).subquery("entry")
+    found = _entries().where(_json.seq <= until).order_by(_json.seq).subquery("entry")
     return sa.select(_joined(dialect, found, "\n", end="\n"))
 
 
@@ -388,14 +328,15 @@ def _joined(dialect: str, found: Any, between: str, *, end: str = "") -> Any:
     return as_utf8(dialect, sa.func.group_concat(found.c.json, literal(between)).concat(literal(end)))
 
 
-_FEED, _PAGE, _STRETCH = Prepared(_feed), Prepared(_page), Prepared(_stretch)
+_FEED, _PAGE, _STRETCH = Prepared(_feed()), Prepared(_page), Prepared(_stretch)
 
 
 def _chosen(
     session: Session, after: int, seq: int, limit: int, wanted: LedgerFilter, *, order: Any
 ) -> Iterable[Any]:
     weigh_plans(session)  # where most are wanted, it is sooner to walk through all than to look each up
-    query = _entries(session.get_bind().dialect.name).where(_change.seq <= _SEQ, wanted.condition())
+    query = _entries().join(table_of(Change), _change.seq == _json.seq)
+    query = query.where(_change.seq <= _SEQ, wanted.condition())
     return session.execute(query.order_by(order).limit(limit), {"after": after, "seq": seq})
 
 

@@ -6,22 +6,26 @@ from typing import Any
 import sqlalchemy as sa
 from sqlmodel import Session, SQLModel, col
 
-from app.changes import head_of, stated_by
+from app.changes import Change, head_of, stated_by
 from app.db import table_of
 from app.hearing import ids_of, insert
 from app.lines import Line, LineEntry, Lines, entries, heard_in, relations_of
+from app.pieces import ChangeJSON, entry_pieces, pieces_from
 from app.prepared import insert_rows
 from app.replay import Derived, Replay, derived
 from app.report_counts import ReportCount, all_counted
 from app.spelling import keep_positions_of
 from app.standings import PositionJSON, Standing
-from app.statements import Statement, StatementJSON, components_of, pieces_from
+from app.statements import Statement, components_of
 
 DERIVED: tuple[type[SQLModel], ...] = (
     *(Standing, PositionJSON, ReportCount),
-    *(LineEntry, Line, StatementJSON),
+    *(LineEntry, Line, ChangeJSON),
 )
 """The tables that hold nothing but what follows, each ahead of those that it refers to."""
+
+_seq = table_of(Change).c.seq
+_CHANGES = sa.select(table_of(Change)).order_by(_seq)
 
 STRETCH = 5_000
 """How many entries are read at a time."""
@@ -37,12 +41,11 @@ def derive_everything(session: Session, progress: Callable[[int], object] = lamb
     head = head_of(session).seq
     ids: dict[tuple[str, str], int] = {}
     for after in range(0, head, STRETCH):
-        rows: dict[type[SQLModel], list[dict[str, Any]]] = {StatementJSON: [], Line: [], LineEntry: []}
-        stretch = col(Statement.seq).between(after + 1, min(after + STRETCH, head))
-        for stated in stated_by(session, head, None, stretch):
-            rows[StatementJSON].append(
-                {"seq": stated.seq, **pieces_from(stated.row, stated.source, stated.relations)._asdict()}
-            )
+        rows: dict[type[SQLModel], list[dict[str, Any]]] = {ChangeJSON: [], Line: [], LineEntry: []}
+        until, said = min(after + STRETCH, head), {}
+        for stated in stated_by(session, head, None, col(Statement.seq).between(after + 1, until)):
+            pieces = pieces_from(stated.row, stated.source, stated.relations)
+            said[stated.seq] = pieces.statement(stated.seq, stated.row.country_code)
             for heard in heard_in(stated.row, components_of(stated.row), stated.chain, stated.relations):
                 if heard.key not in ids:
                     ids[heard.key] = len(ids) + 1
@@ -50,10 +53,13 @@ def derive_everything(session: Session, progress: Callable[[int], object] = lamb
                     rows[Line].append({"id": ids[heard.key], "country_code": country, "component": component})
                 entry = heard.in_line() | {"line_id": ids[heard.key], "left_seq": stated.replaced_by}
                 rows[LineEntry].append(entry)
+        for change in session.execute(_CHANGES.where(_seq.between(after + 1, until))):
+            kept = entry_pieces(change, said.get(change.seq))
+            rows[ChangeJSON].append({"seq": change.seq, **kept._asdict()})
         for table, found in rows.items():
             if found:
                 insert_rows(session, table_of(table), found)
-        progress(len(rows[StatementJSON]))
+        progress(len(said))
     derive_standings(session, head)
     derive_report_counts(session)
 

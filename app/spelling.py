@@ -16,9 +16,9 @@ from app.countries import Country
 from app.db import among_named, table_of
 from app.filters import EVERY_POSITION, PositionFilter, held_by_lines, is_stale
 from app.lines import EVERY, Line, LineKey, Lines, Shape
+from app.pieces import UNCONDITIONAL, ChangeJSON, pieces_in, whole_statement
 from app.prepared import Prepared
 from app.standings import KEY, PositionJSON, Stand, Standing, of_stand
-from app.statements import STATEMENT, UNCONDITIONAL, Pieces, StatementJSON
 
 POSITION = (
     '{"country":"%s","country_name":"%s","component":"%s",%s,"conditional":%s,%s,"since":%s,%s,'
@@ -83,7 +83,7 @@ def stands_shown_on(
 
 
 _line, _country, _position = table_of(Line), table_of(Country), table_of(PositionJSON)
-_standing, _json = table_of(Standing), table_of(StatementJSON)
+_standing, _json = table_of(Standing), table_of(ChangeJSON)
 
 
 # What is asked of positions is part of the query: few filters are asked again and again.
@@ -186,17 +186,16 @@ def misspelt(session: Session) -> int | None:
 def _pieces(dialect: str) -> list[Any]:
     """Return what is kept of the position of a standing, as parts of a query: `PositionJSON`."""
     stand, is_contested = _standing.c, _standing.c.sides != literal("")
-    begins = sa.func.substr(
-        _json.c.content, sa.literal_column("1"), sa.literal_column(str(len(UNCONDITIONAL)))
-    )
+    said = pieces_in(dialect, _json.c.ending)
+    begins = sa.func.substr(said.content, sa.literal_column("1"), sa.literal_column(str(len(UNCONDITIONAL))))
     opening = (
         *(_line.c.country_code, _country.c.name, KEY[1]),
-        *(_json.c.words, flag(begins != literal(UNCONDITIONAL)), _json.c.content),
-        *(_day(dialect, stand.since), _json.c.dates, _day(dialect, stand.last_affirmed_on)),
+        *(said.words, flag(begins != literal(UNCONDITIONAL)), said.content),
+        *(_day(dialect, stand.since), said.dates, _day(dialect, stand.last_affirmed_on)),
         stand.affirmations,
     )
     sides = sa.case((is_contested, _sides(dialect, stand.sides)), else_=literal(""))
-    values = (opening, (flag(is_contested), sides), (stand.shown_seq, _json.c.source))
+    values = (opening, (flag(is_contested), sides), (stand.shown_seq, said.source))
     return [spelt(dialect, template, *each) for template, each in zip(_KEPT, values, strict=True)]
 
 
@@ -255,7 +254,6 @@ _NEWEST_ID = Prepared(sa.select(sa.func.max(_position.c.id)))
 def _sides(dialect: str, seqs: Any) -> Any:
     """Return the query of the other sides of what is contested, in the order of their seqs as given."""
     said = _json.alias("said")
-    pieces = [said.c[name] for name in Pieces._fields]
     if dialect == "postgresql":
         seqs = sa.func.unnest(sa.func.string_to_array(seqs, literal(",")))
         side: Any = seqs.table_valued("value", with_ordinality="key", name="side").render_derived()
@@ -263,7 +261,7 @@ def _sides(dialect: str, seqs: Any) -> Any:
     else:
         side = sa.func.json_each(literal("[").concat(seqs).concat(literal("]"))).table_valued("key", "value")
         seq = side.c.value
-    statement = spelt(dialect, STATEMENT, said.c.seq, _line.c.country_code, *pieces)
+    statement = whole_statement(said.c.ending)
     found = sa.join(side, said, said.c.seq == seq)
     if dialect == "postgresql":
         joined = sa.func.string_agg(statement, aggregate_order_by(literal(","), side.c.key))
@@ -301,23 +299,3 @@ def literal(text: str) -> Any:
 def flag(condition: Any) -> Any:
     """Return a condition as JSON, as part of a query."""
     return sa.case((condition, literal(FLAGS[True])), else_=literal(FLAGS[False]))
-
-
-def quoted(dialect: str, column: Any) -> Any:
-    """Return a text as JSON, `null` where there is none, as part of a query."""
-    if dialect == "postgresql":
-        return sa.func.coalesce(sa.cast(sa.func.to_json(column), sa.Text), literal("null"))
-    return sa.func.json_quote(column)
-
-
-def numbered(column: Any) -> Any:
-    """Return a whole number as JSON, `null` where there is none, as part of a query."""
-    return sa.func.coalesce(sa.cast(column, sa.Text), literal("null"))
-
-
-def timed(dialect: str, column: Any) -> Any:
-    """Return an instant as `fields.instant_text` does, but for the Z, as part of a query."""
-    if dialect == "postgresql":
-        in_utc = sa.func.timezone(literal("UTC"), column)
-        return sa.func.to_char(in_utc, literal('YYYY-MM-DD"T"HH24:MI:SS.US'))
-    return sa.func.replace(sa.type_coerce(column, sa.String), literal(" "), literal("T"))

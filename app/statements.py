@@ -4,20 +4,17 @@ Rows are never changed, database triggers see to it; a correction is a new state
 """
 
 import hashlib
-from collections.abc import Iterable
 from dataclasses import dataclass
 from datetime import date
 from functools import lru_cache
-from json.encoder import encode_basestring
-from operator import attrgetter
-from typing import Annotated, Any, NamedTuple
+from typing import Annotated, Any
 
 import sqlalchemy as sa
 from pydantic import BaseModel, ConfigDict
 from pydantic import Field as Described
 from sqlmodel import Field, SQLModel
 
-from app.db import JSONText, RowNumber, TextEnum, canonical_json
+from app.db import JSONText, TextEnum, canonical_json
 from app.fields import MAX_SEQ, EdtfText, Text, Whole
 from app.fields import Line as OneLine
 from app.sources import NewSource, SourceBrief
@@ -146,50 +143,6 @@ class StatementView(BaseModel):
     source: SourceBrief
 
 
-STATEMENT = '{"seq":%s,"country":"%s",%s,%s,%s,%s,%s}'
-"""A statement as JSON: its seq, its country, and its `Pieces`."""
-
-
-class Pieces(NamedTuple):
-    """A statement as JSON without its braces, cut where a position says more in between."""
-
-    words: str
-    """From `kind` to `voice`."""
-    content: str
-    """From `conditions` to `quote`."""
-    dates: str
-    """From `stated_on` to `effective_on`."""
-    rest: str
-    """From `stated_earliest_on` to `notes`."""
-    source: str
-
-    def statement(self, seq: int, country: str) -> str:
-        """Return the JSON of the statement, as of `StatementView`."""
-        return STATEMENT % (seq, country, *self)
-
-    @property
-    def is_conditional(self) -> bool:
-        """Whether there are conditions."""
-        return not self.content.startswith(UNCONDITIONAL)
-
-
-UNCONDITIONAL = '"conditions":[],'
-"""How the content of a statement begins that has no conditions."""
-
-
-class StatementJSON(SQLModel, table=True):
-    """A statement as it is answered, in `Pieces`: derived, so that no reading has to make it again."""
-
-    __tablename__ = "statement_json"
-
-    seq: int = Field(sa_type=RowNumber, primary_key=True, foreign_key="statement.seq")
-    words: str = Field(sa_type=sa.Text)
-    content: str = Field(sa_type=sa.Text)
-    dates: str = Field(sa_type=sa.Text)
-    rest: str = Field(sa_type=sa.Text)
-    source: str = Field(sa_type=sa.Text)
-
-
 def search_text_of(summary: str, quote: str | None, speaker: str | None) -> str:
     """Return what `q` looks in: summary, quote and speaker, without case."""
     return "\n".join(each.casefold() for each in (summary, quote, speaker) if each is not None)
@@ -258,63 +211,6 @@ def components_of(row: Any) -> tuple[Component, ...]:
     if row.component is not None:
         return (row.component,)
     return tuple(Component(each) for each in row.refuses)
-
-
-def pieces_from(row: Any, source: Any, relations: Iterable[Any]) -> Pieces:
-    """Return the JSON of a statement in pieces, as of `StatementView`.
-
-    Takes what has the columns of `Statement`, of `Source` and of `StatementRelation`. What was
-    recorded was checked then: it is not checked again.
-    """
-    related = sorted(relations, key=attrgetter("target_seq", "relation"))
-    text = _text
-    return Pieces(
-        f'"kind":"{row.kind}","firmness":"{row.firmness}","voice":"{row.voice}"',
-        f'"conditions":{_marks(row.conditions)},"caveats":{_marks(row.caveats)},'
-        f'"location":{_word(row.location)},"quantity":{_quantity(row)},"summary":{text(row.summary)},'
-        f'"speaker":{text(row.speaker)},"quote":{text(row.quote)}',
-        f'"stated_on":{text(row.stated_on)},"effective_on":"{row.effective_on}"',
-        f'"stated_earliest_on":{_word(row.stated_earliest_on)},"stated_latest_on":"{row.stated_latest_on}",'
-        f'"refuses":{_listed(row.refuses)},"component":{_word(row.component)},'
-        f'"speaker_role":{text(row.speaker_role)},"authority":{_word(row.authority)},'
-        f'"attribution":{_word(row.attribution)},"quote_language":{text(row.quote_language)},'
-        f'"relates_to":[{",".join(map(_related, related))}],"credibility":{row.credibility},'
-        f'"locator":{text(row.locator)},"notes":{text(row.notes)}',
-        f'"source":{{"id":{source.id},"title":{text(source.title)},"publisher":{text(source.publisher)},'
-        f'"url":{text(source.url)},"published_on":{text(source.published_on)}}}',
-    )
-
-
-def _text(text: str | None) -> str:
-    return "null" if text is None else encode_basestring(text)
-
-
-def _word(word: object) -> str:
-    """Return a word of a vocabulary, or a day, as JSON: there is nothing in it to escape."""
-    return "null" if word is None else f'"{word}"'
-
-
-def _listed(words: list[str] | None) -> str:
-    return "null" if words is None else f"[{','.join(map(_word, words))}]"
-
-
-def _related(relation: Any) -> str:
-    return f'{{"seq":{relation.target_seq},"relation":"{relation.relation}"}}'
-
-
-def _marks(marks: list[dict[str, str | None]]) -> str:
-    if not marks:
-        return "[]"
-    told = (f'{{"type":"{mark["type"]}","text":{_text(mark["text"])}}}' for mark in marks)
-    return f"[{','.join(told)}]"
-
-
-def _quantity(row: Any) -> str:
-    low, high, unit, verbatim = row.quantity_min, row.quantity_max, row.quantity_unit, row.quantity_verbatim
-    if low is None and high is None and unit is None and verbatim is None:
-        return "null"
-    low, high = ("null" if each is None else each for each in (low, high))
-    return f'{{"min":{low},"max":{high},"unit":{_text(unit)},"verbatim":{_text(verbatim)}}}'
 
 
 class NewCondition(BaseModel):

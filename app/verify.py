@@ -25,17 +25,15 @@ from app.deriving import standings_of
 from app.digests import NO_DIGEST, SOURCE_FIELDS, entry_json, next_digest
 from app.fields import canonical_url
 from app.lines import Line, LineEntry, heard_in
+from app.pieces import ChangeJSON, EntryPieces, entry_pieces, pieces_from
 from app.report_counts import ReportCount, all_counted
 from app.sources import Source
 from app.spelling import misspelt
 from app.standings import Standing
 from app.statements import (
-    Pieces,
     Statement,
-    StatementJSON,
     StatementRelation,
     components_of,
-    pieces_from,
     search_text_of,
 )
 from app.vocabulary import Action
@@ -139,7 +137,7 @@ class _Stored(NamedTuple):
 
     seq: int
     parts: list[tuple[Any, ...]]
-    """The values of `_CHANGE`, `_STATEMENT`, `_SOURCE`, `_REPLACED` and `Pieces`."""
+    """The values of `_CHANGE`, `_STATEMENT`, `_SOURCE`, `_REPLACED` and `EntryPieces`."""
     relations: list[Any]
     lines: list[Any]
 
@@ -152,7 +150,7 @@ _PLACE = tuple(name for name in LineEntry.model_fields if name not in ("line_id"
 _IN_LINE = ("country", "component", *_PLACE, "really_left")
 _PLACED = ("country", "component", *(name for name in _PLACE if name != "left_seq"))
 _RELATION = ("target_seq", "relation", "target_chain", "real_chain")
-_PARTS = (_CHANGE, _STATEMENT, _SOURCE, _REPLACED, Pieces._fields)
+_PARTS = (_CHANGE, _STATEMENT, _SOURCE, _REPLACED, EntryPieces._fields)
 _shapes: list[Any] = [namedtuple("_Part", names) for names in (*_PARTS, _RELATION, _IN_LINE)]
 *_SHAPES, _RELATED, _LINE = _shapes
 _SHAPES.append(_LINE)
@@ -161,8 +159,7 @@ _SHAPES.append(_LINE)
 def _stretches(session: Session) -> Iterator[list[_Stored]]:
     """Yield the entries in order, a stretch at a time, with flat memory."""
     change, statement, source, written, relation, place, line = (
-        table_of(each)
-        for each in (Change, Statement, Source, StatementJSON, StatementRelation, LineEntry, Line)
+        table_of(each) for each in (Change, Statement, Source, ChangeJSON, StatementRelation, LineEntry, Line)
     )
     replaced, old, target = change.alias(), statement.alias(), change.alias()
     entries = (
@@ -173,7 +170,7 @@ def _stretches(session: Session) -> Iterator[list[_Stored]]:
             *_unread(source, _SOURCE),
             *_unread(replaced, _REPLACED[:2]),
             *_unread(old, _REPLACED[2:]),
-            *_unread(written, Pieces._fields),
+            *_unread(written, EntryPieces._fields),
         )
         .outerjoin(statement, statement.c.seq == change.c.seq)
         .outerjoin(source, source.c.id == statement.c.source_id)
@@ -241,7 +238,7 @@ class _Entry:
     source: Any
     replaced: Any
     written: Any
-    """The pieces of its JSON."""
+    """What is kept of its JSON."""
     relations: list[Any]
     lines: list[Any]
 
@@ -332,7 +329,7 @@ def _fault(entry: _Entry, seq: int, digest: str, recorded_at: datetime | None) -
     covered = entry_json(change, entry.statement, entry.relations, entry.source)
     if next_digest(digest, covered) != change.digest:
         return "its digest does not match what is stored: something was edited, deleted or inserted"
-    return _misfit(entry) or _underived(entry)
+    return _misfit(entry) or _underived(entry) or _misspelt(entry)
 
 
 def _misfit(entry: _Entry) -> str | None:
@@ -371,9 +368,17 @@ def _underived(entry: _Entry) -> str | None:
     heard = heard_in(said, components_of(said), entry.change.chain, entry.relations)
     if sorted(map(_place, entry.lines)) != sorted(map(_place, heard)):
         return "its places in the lines are not those that it enters"
-    if tuple(entry.written) != pieces_from(said, source, entry.relations):
-        return "its JSON is not what it says"
     return None
+
+
+def _misspelt(entry: _Entry) -> str | None:
+    """Return that the JSON of an entry is not what it says, or None where it is."""
+    said, statement = entry.said, None
+    if said is not None:
+        pieces = pieces_from(said, entry.source, entry.relations)
+        statement = pieces.statement(said.seq, said.country_code)
+    is_right = tuple(entry.written) == entry_pieces(entry.change, statement)
+    return None if is_right else "its JSON is not what it says"
 
 
 def _leaves_at(line: Any) -> int:
@@ -428,7 +433,7 @@ def _orphans(session: Session) -> int | None:
         (Statement, col(Statement.seq)),
         (StatementRelation, col(StatementRelation.seq)),
         (LineEntry, col(LineEntry.seq)),
-        (StatementJSON, col(StatementJSON.seq)),
+        (ChangeJSON, col(ChangeJSON.seq)),
     ):
         query = sa.select(seq).select_from(table).outerjoin(Change, col(Change.seq) == seq)
         found = session.scalar(query.where(col(Change.seq).is_(None)).order_by(seq).limit(1))

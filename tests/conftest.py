@@ -37,7 +37,7 @@ from app.vocabulary import Scope
 from tests.make import Asked
 
 RECORD = (
-    "standing, position_json, report_count, statement_json, line_entry, line, statement_relation, "
+    "standing, position_json, report_count, change_json, line_entry, line, statement_relation, "
     "statement, change, source, api_key, kept_answer"
 )
 BACKENDS = ("sqlite", "postgresql")

@@ -1,10 +1,10 @@
-import json
 from typing import Any
 
 from starlette.testclient import TestClient
 
 from app.as_of import viewer
 from app.db import Database
+from app.vocabulary import Component
 from tests import make
 from tests.conftest import Clock
 
@@ -333,8 +333,8 @@ def test_what_is_shown_is_read_where_it_was_not_yet(contributor: TestClient, dat
 
     with database.reading() as session:
         assert viewer(session, 180).statement(1).view.summary == "It plans troops."
-        content = viewer(session, 180).pieces(1).content
-        assert json.loads(f"{{{content}}}")["summary"] == "It plans troops."
+        possible = viewer(session, 180).possible(("PL", Component.TROOPS), 1, 0)
+        assert possible.view.summary == "It plans troops."
 
 
 def test_nothing_said_is_no_position_and_never_a_refusal(anyone: TestClient) -> None:

@@ -17,7 +17,7 @@ from tests.make import Asked
 from tests.test_queries import COUNTRIES, record
 
 GROWING = (
-    *("change", "statement", "statement_relation", "statement_json"),
+    *("change", "statement", "statement_relation", "change_json"),
     *("line_entry", "report_count", "standing", "position_json"),
 )
 """Tables with a row for each entry, or more."""
@@ -101,7 +101,7 @@ def test_an_export_reads_each_entry_once(
     assert [json.loads(line)["seq"] for line in lines] == list(range(1, len(lines) + 1))
     assert len(stretches) == math.ceil(len(lines) / 4) > 1
     # With a second end it would be read up to that one, and only then left out.
-    ends = [re.findall(r"change\.seq <= ", statement) for statement, _ in stretches]
+    ends = [re.findall(r"change_json\.seq <= ", statement) for statement, _ in stretches]
     assert {len(each) for each in ends} == {1}
 
 
@@ -110,10 +110,10 @@ def test_a_page_bounds_all_that_it_joins(contributor: TestClient, asked: Asked) 
     record(contributor, COUNTRIES, month=3)
     asked.clear()
     contributor.get("/v1/changes?after=3&limit=2")
-    pages = [statement for statement, _ in asked if "LIMIT" in statement and "statement_json" in statement]
+    pages = [statement for statement, _ in asked if "LIMIT" in statement and "change_json" in statement]
 
-    bounds = [re.findall(r"(\w+\.\w+) > [%?:]", page.partition("FROM change")[2]) for page in pages]
-    assert bounds == [["statement.seq", "statement_json.seq", "later.replaces", "change.seq"]]
+    bounds = [re.findall(r"(\w+\.\w+) > [%?:]", page.partition("FROM change_json")[2]) for page in pages]
+    assert bounds == [["later.replaces", "change_json.seq"]]
 
 
 @pytest.mark.parametrize("backend", ["postgresql"], indirect=True)
@@ -127,8 +127,9 @@ def test_what_is_asked_again_is_prepared_already(contributor: TestClient, databa
         names = sa.text("SELECT statement FROM pg_prepared_statements")
         prepared = list(session.execute(names).scalars())
 
-    assert {"line_entry", "statement_json"} <= {
-        name for name in GROWING for each in prepared if f"JOIN {name}" in each or f"FROM {name}" in each
+    tables = ("line", *GROWING)
+    assert {"line", "change_json"} <= {
+        name for name in tables for each in prepared if f"JOIN {name}" in each or f"FROM {name}" in each
     }
 
 

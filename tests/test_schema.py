@@ -22,6 +22,7 @@ from app.writers import SERIALISED
 from tests import make
 from tests.conftest import with_key
 from tests.make import Asked
+from tests.test_spelling import AWKWARD
 
 FORGERIES = {
     "source": "title = 'forged'",
@@ -112,7 +113,8 @@ READS = (
 def test_what_was_recorded_outlives_migrations_down_and_up_to_the_byte(
     recorded: Database, contributor: TestClient
 ) -> None:
-    make.correct(contributor, 1, firmness="committed")
+    correction = {"reason": AWKWARD, "statement": {"firmness": "committed", "notes": AWKWARD}}
+    assert contributor.post("/v1/changes/1/correction", json=correction).status_code == 201
 
     def answers() -> dict[str, tuple[int, bytes]]:
         found = {path: contributor.get(path) for path in READS}
@@ -120,7 +122,7 @@ def test_what_was_recorded_outlives_migrations_down_and_up_to_the_byte(
 
     before = answers()
     # What follows is made from the entries alone; or, in part, from what an earlier release made.
-    for revision in ("0002", "0002", "0007", "0007"):
+    for revision in ("0002", "0002", "0007", "0007", "0008", "0008"):
         recorded.migrate(revision)
         recorded.migrate()
 

@@ -1,28 +1,28 @@
 """The database spells a position as we do, to the byte."""
 
-from datetime import UTC, date, datetime
+from datetime import date
 
 import pytest
-import sqlalchemy as sa
 from pydantic_core import to_json
-from sqlmodel import Session, col
+from sqlmodel import Session
 from starlette.testclient import TestClient
 
 from app.as_of import Moment, Viewer, positions_joined, viewer
-from app.changes import Change, ChangeView, head_at
+from app.changes import ChangeView, head_at
 from app.countries import every_country
-from app.db import Database
-from app.fields import instant_text
 from app.filters import PositionFilter
 from app.lines import EVERY, LineKey
 from app.paging import Page
+from app.pieces import Pieces
 from app.positions import PositionView
-from app.spelling import FLAGS, NULL, POSITION, quoted, timed
+from app.spelling import FLAGS, NULL, POSITION
 from app.standings import Stand, numbers, stands_on
 from tests import make
-from tests.conftest import Clock
 
-AWKWARD = 'He said "100 %s", C:\\d: « peut-être » 🇵🇱 and \'no more\' {"kind":1},"summary":'
+AWKWARD = (
+    'He said "100 %s", C:\\d: « peut-être » 🇵🇱 and \'no more\' {"kind":1},"summary":'
+    ',"kind":"air",,"conditions":[],,"stated_on":"2020","stated_earliest_on":,"source":{\\"'
+)
 OTHER = [{"type": "other", "text": AWKWARD}]
 QUANTITY = {"min": 0, "max": 900, "unit": "soldiers", "verbatim": AWKWARD}
 
@@ -46,7 +46,7 @@ def head(contributor: TestClient) -> int:
 def spelt(shown_by: Viewer, key: LineKey, day: date, stand: Stand) -> str:
     """Return a position as JSON, from the statements that it shows."""
     assert stand.shown_seq is not None
-    pieces = shown_by.pieces(stand.shown_seq)
+    pieces = Pieces.of(shown_by.statement(stand.shown_seq).json)
     sides = [shown_by.statement(seq).json for seq in numbers(stand.sides)]
     return POSITION % (
         *(key[0], shown_by.countries[key[0]].name, key[1]),
@@ -126,25 +126,3 @@ def test_no_country_has_a_name_that_json_would_escape(session: Session) -> None:
     names = [country.name for country in every_country(session).values()]
 
     assert [name for name in names if to_json(name).decode() != f'"{name}"'] == []
-
-
-@pytest.mark.parametrize("text", [None, "", AWKWARD, "a\tb\nc\r\x08\x0c\x01\x1f\x7f/\u2028\u00a0é"])
-def test_the_database_quotes_a_text_as_we_do(session: Session, text: str | None) -> None:
-    dialect = session.get_bind().dialect.name
-    given = sa.bindparam("given", text, type_=sa.Text())
-
-    assert session.scalar(sa.select(quoted(dialect, given))) == to_json(text).decode()
-
-
-@pytest.mark.parametrize("microsecond", [0, 1, 120_000])
-def test_the_database_tells_an_instant_as_we_do(
-    contributor: TestClient, database: Database, clock: Clock, microsecond: int
-) -> None:
-    clock.now = datetime(2026, 3, 1, 9, 5, 7, microsecond, UTC)
-    entry = make.state(contributor)
-    query = sa.select(timed(database.engine.dialect.name, col(Change.recorded_at)))
-    with database.reading() as session:
-        told = session.scalar(query)
-
-    assert f"{told}Z" == instant_text(clock.now)
-    assert contributor.get(f"/v1/changes/{entry}").json()["recorded_at"] == instant_text(clock.now)

@@ -15,17 +15,18 @@ from app.db import Database
 from app.deriving import DERIVED, derive_everything
 from app.digests import NO_DIGEST, SOURCE_FIELDS, entry_json, next_digest
 from app.lines import LineEntry
+from app.pieces import EntryPieces
 from app.settings import Settings
 from app.sources import Source
 from app.standings import PositionJSON, Standing
-from app.statements import Pieces, Statement, StatementRelation
+from app.statements import Statement, StatementRelation
 from app.verify import Finding, Verified, verify
 from tests import make
 from tests.commands import coalition
 from tests.conftest import Clock
 
 OTHER = {"url": "https://example.org/b", "title": "B", "publisher": "Gazette", "published_on": "2025-04"}
-NUMBERED = ("change", "statement", "statement_relation", "line_entry", "statement_json", "standing")
+NUMBERED = ("change", "statement", "statement_relation", "line_entry", "change_json", "standing")
 LAST = 8
 
 
@@ -181,8 +182,8 @@ def test_an_edit_of_a_place_in_a_line_is_found_there(record: Database) -> None:
 
 
 def test_an_edit_of_what_is_kept_ready_to_be_answered_is_found_there(record: Database) -> None:
-    for name in Pieces._fields:
-        forgery = f"UPDATE statement_json SET {name} = {name} || ' ' WHERE seq = 4"
+    for name in EntryPieces._fields:
+        forgery = f"UPDATE change_json SET {name} = {name} || ' ' WHERE seq = 4"
         assert found(record, forgery) == (4, "its JSON is not what it says")
     for forged in (
         "affirmations = affirmations + 1",

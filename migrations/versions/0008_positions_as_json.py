@@ -1,24 +1,14 @@
 """Keep the JSON of what each standing holds; count reports by the day instead of the month.
 
-All of it is derived, and filled from what is there: where no standings are there yet, these first.
+The next migration fills both.
 """
 
 import sqlalchemy as sa
 from alembic import op
-from sqlmodel import Session
-
-from app.deriving import derive_everything, derive_positions, derive_report_counts
 
 revision = "0008"
 down_revision = "0007"
 
-NUMBER = sa.text(
-    "UPDATE standing SET position_id = held.number FROM ("
-    "SELECT line_id, holds_from, seq, row_number() OVER (ORDER BY line_id, holds_from, seq) AS number "
-    "FROM standing WHERE shown_seq IS NOT NULL) AS held "
-    "WHERE standing.line_id = held.line_id AND standing.holds_from = held.holds_from "
-    "AND standing.seq = held.seq"
-)
 MONTH_END = {
     "sqlite": "date(effective_on, 'start of month', '+1 month')",
     "postgresql": "CAST(date_trunc('month', effective_on) + INTERVAL '1 month' AS date)",
@@ -36,14 +26,6 @@ def upgrade() -> None:
         sa.PrimaryKeyConstraint("id", name="position_json_pkey"),
     )
     op.add_column("standing", sa.Column("position_id", sa.BigInteger(), nullable=True))
-    with Session(op.get_bind()) as session:
-        if session.scalar(sa.text("SELECT 1 FROM standing LIMIT 1")):
-            session.execute(NUMBER)
-            derive_positions(session)
-            derive_report_counts(session)
-        else:
-            derive_everything(session)
-        session.flush()
 
 
 def downgrade() -> None:
