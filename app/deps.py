@@ -25,7 +25,7 @@ from app.errors import NotAcceptable, refused
 from app.export import MEDIA_TYPES, Column, Format, csv_text, item_json, ndjson_lines
 from app.freshness import needed
 from app.items import Item as ItemOf
-from app.lines import tracked_countries
+from app.lines import LineKey, tracked_countries
 from app.paging import (
     PAIRS,
     FormatQuery,
@@ -35,6 +35,7 @@ from app.paging import (
     NoQuery,
     Page,
     PageQuery,
+    bad_cursor,
     cut,
     link,
     read_cursor,
@@ -133,6 +134,13 @@ class Read:
     def cursor_key(self, query: PageQuery) -> Key:
         """Return the key in the cursor of `query`."""
         return read_cursor(query.cursor or "", self.question)
+
+    def line_of_cursor(self, query: PageQuery) -> LineKey:
+        """Return the line in which the page before ends, that of the cursor; before all lines without one."""
+        match self.cursor_key(query) if query.cursor else ["", ""]:
+            case [str(country), str(component), *_]:
+                return country, component
+        raise bad_cursor()
 
     def feed_url(self, after: int) -> str:
         """Return the URL that asks for the entries numbered above `after`.

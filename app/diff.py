@@ -20,7 +20,7 @@ from app.changes import actions_between
 from app.filters import PositionFilter, said_by
 from app.items import Item
 from app.lines import LineKey, Lines
-from app.nets import nets_between, nets_shown
+from app.nets import ShownNet, count_nets, nets_between, nets_shown
 from app.positions import COMPARED, PositionView, compared
 from app.spans import spans_between
 from app.spelling import NULL
@@ -284,32 +284,53 @@ def _net_of_days(
     return Diff(_wanted(viewer, found, wanted), ends)
 
 
-def net_joined(
-    viewer: Viewer, seq: int, days: tuple[date, date], wanted: PositionFilter, most: int
-) -> tuple[list[Op], bytes] | None:
-    """Return the net diff between two days as JSON, joined, with the op of each; None for more than `most`.
+class Shown(NamedTuple):
+    """A difference with all that is shown of it."""
+
+    key: LineKey
+    op: Op
+    item: Item[DiffEntry]
+    at: None = None
+
+
+def net_page(
+    viewer: Viewer,
+    seq: int,
+    days: tuple[date, date],
+    wanted: PositionFilter,
+    *,
+    start: LineKey,
+    most: int,
+) -> list[Shown]:
+    """Return at most `most` of the net diff between two days, from a line on, it included.
 
     The same as `diff_days` tells, where what is wanted only narrows the lines.
     """
-    span, is_reversed = (min(days), max(days)), days[0] > days[1]
-    nets = nets_shown(viewer.session, seq, span, viewer.stale_after.days, wanted.lines(), most + 1)
-    if len(nets) > most:
-        return None
-    ops: list[Op] = []
-    told: list[bytes] = []
-    for key, step_seqs, were_contested, (before, after) in nets:
-        op = _op(before is None, after is None, is_reversed=is_reversed)
-        cause = Cause.WITHDRAWN if after is None else Cause.STATED
-        ends, contested = (before or NULL, after or NULL), were_contested
-        if is_reversed:
-            ends, contested = ends[::-1], contested[::-1]
-        seqs = step_seqs if step_seqs.isdigit() else ",".join(map(str, sorted({*numbers(step_seqs)})))
-        told += (b"," if ops else b"", *_spelt(op, key, cause, _NOWHEN, ends, contested, seqs))
-        ops.append(op)
-    return ops, b"".join(told)
+    span, is_reversed, stale_after = (min(days), max(days)), days[0] > days[1], viewer.stale_after.days
+    lines = wanted.lines()
+    nets = nets_shown(viewer.session, seq, span, lines, stale_after=stale_after, start=start, most=most)
+    return [_shown(net, is_reversed=is_reversed) for net in nets]
 
 
-_NOWHEN = '"on":null,"seq":null'
+def _shown(net: ShownNet, *, is_reversed: bool) -> Shown:
+    key, step_seqs, contested, (before, after) = net
+    op = _op(before is None, after is None, is_reversed=is_reversed)
+    cause = Cause.WITHDRAWN if after is None else Cause.STATED
+    ends = before or NULL, after or NULL
+    if is_reversed:
+        ends, contested = ends[::-1], contested[::-1]
+    seqs = step_seqs if step_seqs.isdigit() else ",".join(map(str, sorted({*numbers(step_seqs)})))
+    told = _spelt(op, key, cause, '"on":null,"seq":null', ends, contested, seqs)
+    return Shown(key, op, Item(DiffEntry, b"".join(told)))
+
+
+def net_counts(viewer: Viewer, seq: int, days: tuple[date, date], wanted: PositionFilter) -> Mapping[Op, int]:
+    """Return how many differences of each kind `net_page` returns in all."""
+    every, held_nothing, hold_nothing = count_nets(
+        viewer.session, seq, (min(days), max(days)), wanted.lines()
+    )
+    added, removed = (hold_nothing, held_nothing) if days[0] > days[1] else (held_nothing, hold_nothing)
+    return {Op.ADDED: added, Op.REMOVED: removed, Op.CHANGED: every - added - removed}
 
 
 def _around(step: Step) -> tuple[date, date]:

@@ -15,7 +15,7 @@ from app.lines import EVERY, LineKey, Lines, Shape, live_between
 from app.prepared import Prepared
 from app.report_counts import reports_on
 from app.spans import day_before, touched_lines
-from app.spelling import as_utf8, in_order, utf8, whole
+from app.spelling import as_utf8, going_on, utf8, whole
 from app.standings import CHANGED, NOTHING, STORED, PositionJSON, Stand, Standing
 
 _standing, _position = table_of(Standing), table_of(PositionJSON)
@@ -71,15 +71,23 @@ class ShownNet(NamedTuple):
 
 
 def nets_shown(
-    session: Session, seq: int, days: tuple[date, date], stale_after: int, lines: Lines, most: int
+    session: Session,
+    seq: int,
+    days: tuple[date, date],
+    lines: Lines,
+    *,
+    stale_after: int,
+    start: LineKey,
+    most: int,
 ) -> list[ShownNet]:
-    """Return the first `most` of what `nets_between` returns, as they are shown.
+    """Return at most `most` of what `nets_between` returns, in order, from a line on, it included.
 
     What was last affirmed more than `stale_after` days before is stale.
     """
     (after, until), (fresh_after, fresh_until) = days, (fresh_from(day, stale_after) for day in days)
     asked = {"after": after, "until": until, "fresh_after": fresh_after, "fresh_until": fresh_until}
-    rows = _shown(lines.shape).rows(session, seq=seq, most=most, **asked, **lines.values())
+    begins = dict(zip(("country", "component"), start, strict=True))
+    rows = _shown(lines.shape).rows(session, seq=seq, most=most, **begins, **asked, **lines.values())
     return [
         ShownNet(
             (country, component),
@@ -95,11 +103,38 @@ def nets_shown(
 def _shown(shape: Shape) -> Prepared:
     def build(dialect: str) -> sa.Select[Any]:
         differing = _differing(dialect, shape, _of_shown)
-        found = in_order(dialect, differing, list(differing.selected_columns)[:2]).subquery("net")
+        found = going_on(dialect, differing, list(differing.selected_columns)[:2]).subquery("net")
         country, component, line_id, seqs, held_before, was_contested, held_after, is_contested = found.c
         ends = (held_before, _AFTER, "fresh_after"), (held_after, _UNTIL, "fresh_until")
         json = (_json(dialect, line_id, *end).correlate(found).scalar_subquery() for end in ends)
         return sa.select(country, component, seqs, was_contested, is_contested, *json)
+
+    return Prepared(build)
+
+
+class NetCounts(NamedTuple):
+    """How many lines answer otherwise on two days."""
+
+    every: int
+    held_nothing: int
+    """Of these: on the first day."""
+    hold_nothing: int
+    """On the second."""
+
+
+def count_nets(session: Session, seq: int, days: tuple[date, date], lines: Lines) -> NetCounts:
+    """Return how many nets `nets_between` returns."""
+    after, until = days
+    rows = _counts(lines.shape).rows(session, seq=seq, after=after, until=until, **lines.values())
+    return NetCounts._make(rows[0])
+
+
+@cache
+def _counts(shape: Shape) -> Prepared:
+    def build(dialect: str) -> Any:
+        found = _differing(dialect, shape, lambda end: [end.c.position_id], with_steps=False).subquery("net")
+        nothing = (sa.func.count().filter(held.is_(None)) for held in list(found.c)[-2:])
+        return sa.select(sa.func.count(), *nothing).select_from(found)
 
     return Prepared(build)
 
@@ -115,7 +150,9 @@ def _json(dialect: str, line_id: Any, position_id: Any, day: Any, fresh: str) ->
     return sa.select(as_utf8(dialect, told)).where(_position.c.id == position_id)
 
 
-def _differing(dialect: str, shape: Shape, told: Callable[[Any], Iterable[Any]]) -> sa.Select[Any]:
+def _differing(
+    dialect: str, shape: Shape, told: Callable[[Any], Iterable[Any]], *, with_steps: bool = True
+) -> sa.Select[Any]:
     """Return the query of lines, their steps' seqs, and columns of what they answer before and after."""
     touched, ends = touched_lines(shape), [_standing.alias(name) for name in ("before", "after")]
     before, after = ends
@@ -130,8 +167,8 @@ def _differing(dialect: str, shape: Shape, told: Callable[[Any], Iterable[Any]])
     source = sa.outerjoin(sa.join(touched, after, on[1]), before, on[0])
     differs = before.c.content.is_distinct_from(after.c.content)
     columns = (column for end in ends for column in told(end))
-    line = list(touched.c)[:3]
-    query = sa.select(*line, steps.correlate(touched).scalar_subquery(), *columns)
+    line = [*list(touched.c)[:3], *([steps.correlate(touched).scalar_subquery()] if with_steps else ())]
+    query = sa.select(*line, *columns)
     return query.select_from(source).where(sa.or_(differs, _is_contested(before) != _is_contested(after)))
 
 

@@ -109,7 +109,7 @@ def whole(kept: Any, is_stale: Any, reports: Any) -> Any:
 @lru_cache(500)
 def _joined(shape: Shape, wanted: PositionFilter) -> Prepared:
     def build(dialect: str) -> Any:
-        shown = in_order(dialect, _query(dialect, shape, wanted)).subquery("shown")
+        shown = _in_order(dialect, _query(dialect, shape, wanted), KEY).subquery("shown")
         if dialect == "postgresql":
             order = (shown.c[name].collate("C") for name in ("country_code", "component"))
             joined: Any = sa.func.string_agg(shown.c.position, aggregate_order_by(literal(","), *order))
@@ -122,12 +122,7 @@ def _joined(shape: Shape, wanted: PositionFilter) -> Prepared:
 
 @lru_cache(500)
 def _going_on(shape: Shape, wanted: PositionFilter) -> Prepared:
-    def build(dialect: str) -> Any:
-        start = sa.tuple_(*(sa.bindparam(name, type_=sa.Text) for name in ("country", "component")))
-        query = _query(dialect, shape, wanted).where(sa.tuple_(*_order(dialect, KEY)) >= start)
-        return in_order(dialect, query)
-
-    return Prepared(build)
+    return Prepared(lambda dialect: going_on(dialect, _query(dialect, shape, wanted), KEY))
 
 
 @lru_cache(500)
@@ -139,8 +134,13 @@ def _count(shape: Shape, wanted: PositionFilter) -> Prepared:
     return Prepared(build)
 
 
-def in_order(dialect: str, query: sa.Select[Any], key: Sequence[Any] = KEY) -> sa.Select[Any]:
-    """Return the query of the first of those that hold anything, by country and component."""
+def going_on(dialect: str, query: sa.Select[Any], key: Sequence[Any]) -> sa.Select[Any]:
+    """Return the query of the next of what a query finds in lines, by their key, from a line on."""
+    start = sa.tuple_(*(sa.bindparam(name, type_=sa.Text) for name in ("country", "component")))
+    return _in_order(dialect, query.where(sa.tuple_(*_order(dialect, key)) >= start), key)
+
+
+def _in_order(dialect: str, query: sa.Select[Any], key: Sequence[Any]) -> sa.Select[Any]:
     return query.order_by(*_order(dialect, key)).limit(sa.bindparam("most", type_=sa.Integer))
 
 

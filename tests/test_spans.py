@@ -1,3 +1,4 @@
+from collections import Counter
 from collections.abc import Iterator
 from datetime import date, timedelta
 from itertools import product
@@ -15,11 +16,12 @@ from app.diff import (
     diff_days,
     diff_knowledge,
     net,
-    net_joined,
+    net_counts,
+    net_page,
     steps_of,
 )
 from app.filters import EVERY_POSITION, PositionFilter
-from app.items import Item, joined
+from app.items import Item
 from app.lines import Lines
 from app.nets import nets_between
 from app.spans import spans_between
@@ -84,13 +86,19 @@ def test_a_net_diff_that_is_spelt_by_the_database_is_the_one_that_is_put_togethe
     ):
         for between in (days, days[::-1]):
             found = diff_days(shown_by, seq, between, Mode.NET, wanted)
-            count = len(found.entries)
+            expected = [
+                (each.key, each.op, item.json)
+                for each, item in zip(found.entries, found.all_items(), strict=True)
+            ]
 
-            whole = net_joined(shown_by, seq, between, wanted, count)
-
-            assert whole == ([each.op for each in found.entries], joined(found.all_items()))
-            if count:
-                assert net_joined(shown_by, seq, between, wanted, count - 1) is None
+            middle = len(expected) // 2
+            line = expected[middle][0] if expected else ("XK", "troops")
+            for start, first, most in ((("", ""), 0, len(expected) + 1), (line, middle, 3)):
+                shown = net_page(shown_by, seq, between, wanted, start=start, most=most)
+                told = [(each.key, each.op, each.item.json) for each in shown]
+                assert told == expected[first : first + most]
+            counts = Counter(op for _, op, _ in expected)
+            assert Counter(net_counts(shown_by, seq, between, wanted)) == counts
 
 
 def test_reports_before_a_day_count_from_it_on(session: Session) -> None:

@@ -1,7 +1,7 @@
 """/v1/diff: what differs between two days, or between two states of our knowledge."""
 
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping
 from datetime import date
 from typing import Annotated, NamedTuple
 
@@ -12,9 +12,21 @@ from sqlmodel import Session
 from app.changes import Head, head_at, head_known_at
 from app.dates import BadDate, parse_day
 from app.deps import Read, reading
-from app.diff import Axis, Diff, DiffEntry, Difference, Mode, Op, diff_days, diff_knowledge, net_joined
+from app.diff import (
+    Axis,
+    Diff,
+    DiffEntry,
+    Difference,
+    Mode,
+    Op,
+    Shown,
+    diff_days,
+    diff_knowledge,
+    net_counts,
+    net_page,
+)
 from app.errors import refused
-from app.export import DIFF, Format
+from app.export import DIFF
 from app.fields import Line, parse_instant
 from app.filters import PositionFilter
 from app.freshness import SEEN
@@ -78,41 +90,38 @@ def list_differences(request: Request, query: Annotated[DiffQuery, Query()]) -> 
     along_days = query.axis is Axis.VALID
     with reading(request, query, has_day=not along_days) as read:
         wanted = query.position_filter(read.session)
-        if along_days:
-            days = _days(query)
-            whole = _whole(read, query, days, wanted)
-            if whole is not None:
-                ops, joined = whole
-                return read.answer_joined(_meta(read, query, days, ops), joined)
-            diff = diff_days(read.viewer(), read.seq, days, query.mode, wanted)
-            found = Found(*days, diff, read)
-        else:
-            found = _along_knowledge(read, query, wanted)
+        days = _days(query) if along_days else None
+        if days and query.mode is Mode.NET and wanted.takes_all_of_lines:
+            return _whole_lines(read, query, days, wanted)
+        found = _along_days(read, query, days, wanted) if days else _along_knowledge(read, query, wanted)
         entries = found.diff.entries
         page, following = found.read.cut(entries, _key, query)
-        meta = _meta(found.read, query, (found.first, found.last), [entry.op for entry in entries])
+        ops = Counter(entry.op for entry in entries)
+        meta = _meta(found.read, query, (found.first, found.last), ops)
         return found.read.answer_items(meta, found.diff.items(page), following, DIFF)
 
 
-def _whole(
-    read: Read, query: DiffQuery, days: tuple[date, date], wanted: PositionFilter
-) -> tuple[list[Op], bytes] | None:
-    """Return what `net_joined` does, where it is asked for what that can tell, and fits on a page."""
-    is_net = query.mode is Mode.NET and wanted.takes_all_of_lines
-    if not is_net or query.cursor is not None or read.format is not Format.JSON:
-        return None
-    return net_joined(read.viewer(), read.seq, days, wanted, query.limit)
+def _whole_lines(read: Read, query: DiffQuery, days: tuple[date, date], wanted: PositionFilter) -> Response:
+    """Return the net diff between two days where lines are wanted whatever they hold: the database has it."""
+    viewer, start = read.viewer(), read.line_of_cursor(query)
+    # With the last one of the page before, and one of the page after.
+    found = net_page(viewer, read.seq, days, wanted, start=start, most=query.limit + 2)
+    is_whole = query.cursor is None and len(found) <= query.limit
+    ops = Counter(each.op for each in found) if is_whole else net_counts(viewer, read.seq, days, wanted)
+    page, following = read.cut(found, _key, query)
+    return read.answer_items(_meta(read, query, days, ops), [each.item for each in page], following, DIFF)
 
 
-def _meta(read: Read, query: DiffQuery, ends: tuple[date | int, date | int], ops: Sequence[Op]) -> DiffMeta:
-    counted = Counter(ops)
+def _meta(
+    read: Read, query: DiffQuery, ends: tuple[date | int, date | int], ops: Mapping[Op, int]
+) -> DiffMeta:
     return DiffMeta(
-        **dict(read.meta(len(ops))),
+        **dict(read.meta(sum(ops.values()))),
         axis=query.axis,
         mode=query.mode,
         from_=ends[0],
         to=ends[1],
-        counts={op: counted[op] for op in Op},
+        counts={op: ops.get(op, 0) for op in Op},
     )
 
 
@@ -123,6 +132,10 @@ class Found(NamedTuple):
     last: date | int
     diff: Diff
     read: Read
+
+
+def _along_days(read: Read, query: DiffQuery, days: tuple[date, date], wanted: PositionFilter) -> Found:
+    return Found(*days, diff_days(read.viewer(), read.seq, days, query.mode, wanted), read)
 
 
 def _days(query: DiffQuery) -> tuple[date, date]:
@@ -149,7 +162,7 @@ def _along_knowledge(read: Read, query: DiffQuery, wanted: PositionFilter) -> Fo
     return Found(*ends, found, read.between(newer, pinned))
 
 
-def _key(entry: Difference) -> list[str | int | None]:
+def _key(entry: Difference | Shown) -> list[str | int | None]:
     """Return what differences are sorted by."""
     return [*entry.key, entry.at.isoformat() if isinstance(entry.at, date) else entry.at]
 

@@ -9,14 +9,14 @@ from app.as_of import Sort, page_as_of, positions_as_of, positions_joined, possi
 from app.bodies import BulkRoute, WriteRoute
 from app.bulk import COLUMNS, CSV, JSON, MOST_ROWS, NDJSON, BulkRecorded, read_rows, state_all, validated
 from app.countries import get_code
-from app.deps import Answer, Read, Write, WriteQuery, reading, recorded, write
+from app.deps import Answer, Write, WriteQuery, reading, recorded, write
 from app.diff import DiffEntry, events
 from app.errors import NotFound
 from app.export import POSITIONS, Format
 from app.freshness import SEEN
 from app.items import Item, listed
 from app.lines import LineKey, Lines
-from app.paging import Limit, Meta, MomentQuery, Page, PageQuery, bad_cursor
+from app.paging import Limit, Meta, MomentQuery, Page, PageQuery
 from app.positions import PositionView
 from app.read_route import ReadRoute
 from app.recording import Recorded, state
@@ -111,21 +111,13 @@ def list_positions(request: Request, query: Annotated[PositionsQuery, Query()]) 
                 if count <= query.limit:
                     return read.answer_joined(read.meta(count), joined)
             # With the last one of the page before, and one of the page after.
-            start, most = _start(read, query), query.limit + 2
+            start, most = read.line_of_cursor(query), query.limit + 2
             total, found = page_as_of(viewer, read.moment, wanted, start, most)
         else:
             found = positions_as_of(viewer, read.moment, wanted, possible=query.dates == "possible")
             found, total = sorted_by(found, query.sort), len(found)
         page, following = read.cut(found, key_of, query)
         return read.answer_items(read.meta(total), page, following, POSITIONS)
-
-
-def _start(read: Read, query: PositionsQuery) -> LineKey:
-    """Return the line in which the page before ends, that of the cursor; before all lines without one."""
-    match read.cursor_key(query) if query.cursor else ["", ""]:
-        case [str(country), str(component), *_]:
-            return country, component
-    raise bad_cursor()
 
 
 @router.get("/{code}/{component}", response_model=PositionAnswer, responses=READ_ONE)
