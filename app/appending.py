@@ -96,7 +96,7 @@ class Appending:
         """
         change.seq = self.head.seq + 1
         change.chain = change.chain or change.seq
-        statement = source = said = None
+        statement = source = country = pieces = None
         relations: tuple[Values, ...] = ()
         if draft is not None:
             statement, source, relations = draft.statement, draft.source, draft.relations
@@ -110,10 +110,9 @@ class Appending:
         if draft is not None and statement is not None:
             self._rows[Statement].append(vars(statement))
             self._rows[StatementRelation] += map(vars, relations)
-            pieces = pieces_from(statement, draft.source, relations)
-            said = pieces.statement(statement.seq, statement.country_code)
+            country, pieces = statement.country_code, pieces_from(statement, draft.source, relations)
             self._enter_lines(statement, draft.components, change.chain, relations)
-        self._newest = entry_pieces(change, said)
+        self._newest = entry_pieces(change, country, pieces)
         self._rows[ChangeJSON].append({"seq": change.seq, **self._newest._asdict()})
         self.head = Head(change.seq, change.recorded_at, change.digest)
         return self.head

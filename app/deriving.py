@@ -10,7 +10,7 @@ from app.changes import Change, head_of, stated_by
 from app.db import table_of
 from app.hearing import ids_of, insert
 from app.lines import Line, LineEntry, Lines, entries, heard_in, relations_of
-from app.pieces import ChangeJSON, entry_pieces, pieces_from
+from app.pieces import ChangeJSON, Pieces, entry_pieces, pieces_from
 from app.prepared import insert_rows
 from app.replay import Derived, Replay, derived
 from app.report_counts import ReportCount, all_counted
@@ -42,10 +42,11 @@ def derive_everything(session: Session, progress: Callable[[int], object] = lamb
     ids: dict[tuple[str, str], int] = {}
     for after in range(0, head, STRETCH):
         rows: dict[type[SQLModel], list[dict[str, Any]]] = {ChangeJSON: [], Line: [], LineEntry: []}
-        until, said = min(after + STRETCH, head), {}
+        until = min(after + STRETCH, head)
+        said: dict[int, tuple[str, Pieces]] = {}
         for stated in stated_by(session, head, None, col(Statement.seq).between(after + 1, until)):
             pieces = pieces_from(stated.row, stated.source, stated.relations)
-            said[stated.seq] = pieces.statement(stated.seq, stated.row.country_code)
+            said[stated.seq] = stated.row.country_code, pieces
             for heard in heard_in(stated.row, components_of(stated.row), stated.chain, stated.relations):
                 if heard.key not in ids:
                     ids[heard.key] = len(ids) + 1
@@ -54,7 +55,7 @@ def derive_everything(session: Session, progress: Callable[[int], object] = lamb
                 entry = heard.in_line() | {"line_id": ids[heard.key], "left_seq": stated.replaced_by}
                 rows[LineEntry].append(entry)
         for change in session.execute(_CHANGES.where(_seq.between(after + 1, until))):
-            kept = entry_pieces(change, said.get(change.seq))
+            kept = entry_pieces(change, *said.get(change.seq, (None, None)))
             rows[ChangeJSON].append({"seq": change.seq, **kept._asdict()})
         for table, found in rows.items():
             if found:

@@ -4,7 +4,7 @@ All of it is derived when an entry is recorded, so that no reading has to make i
 """
 
 from collections.abc import Iterable
-from itertools import pairwise
+from itertools import accumulate, pairwise
 from json.encoder import encode_basestring
 from operator import attrgetter
 from typing import Any, NamedTuple
@@ -15,7 +15,7 @@ from sqlmodel import Field, SQLModel
 from app.db import RowNumber
 from app.fields import instant_text
 
-_STATEMENT = '{"seq":%s,"country":"%s",%s,%s,%s,%s,%s}'
+_BEFORE_PIECES = '{"seq":%s,"country":"%s",'
 _MARKS = (',"kind":', ',"conditions":', ',"stated_on":', ',"stated_earliest_on":', ',"source":')
 """Where the pieces of a statement begin: within a text, its quotation marks would be escaped."""
 
@@ -38,10 +38,6 @@ class Pieces(NamedTuple):
         """Return the pieces of a statement's JSON."""
         places = [statement.index(mark) for mark in _MARKS]
         return cls._make(statement[first + 1 : end] for first, end in pairwise([*places, -1]))
-
-    def statement(self, seq: int, country: str) -> str:
-        """Return the JSON of the statement, as of `StatementView`."""
-        return _STATEMENT % (seq, country, *self)
 
     @property
     def is_conditional(self) -> bool:
@@ -73,6 +69,12 @@ class ChangeJSON(SQLModel, table=True):
     opening: str = Field(sa_type=sa.Text)
     ending: str = Field(sa_type=sa.Text)
     """From the digest on, with the statement whole."""
+    words_at: int | None
+    """Where in `ending` the statement's `Pieces` begin, from 1; null where it has no statement."""
+    content_at: int | None
+    dates_at: int | None
+    rest_at: int | None
+    source_at: int | None
 
 
 class EntryPieces(NamedTuple):
@@ -80,21 +82,32 @@ class EntryPieces(NamedTuple):
 
     opening: str
     ending: str
+    words_at: int | None = None
+    content_at: int | None = None
+    dates_at: int | None = None
+    rest_at: int | None = None
+    source_at: int | None = None
 
     def newest(self) -> str:
         """Return the JSON of the entry as long as nothing replaces it."""
         return f"{self.opening}null{LIVE}true{self.ending}"
 
 
-def entry_pieces(change: Any, statement: str | None) -> EntryPieces:
-    """Return what is kept of an entry, by the columns of `Change` and the JSON of its statement, if any."""
+def entry_pieces(change: Any, country: str | None, statement: Pieces | None) -> EntryPieces:
+    """Return what is kept of an entry, by the columns of `Change`, and of its statement, if it has one."""
     words = (change.recorded_by_id, change.recorded_by_name, change.reason)
     opening = _OPENING % (
         *(change.seq, change.action, instant_text(change.recorded_at)),
         *map(_text, words),
         "null" if change.replaces is None else change.replaces,
     )
-    return EntryPieces(opening, _ENDING % (change.digest, "null" if statement is None else statement))
+    if statement is None:
+        return EntryPieces(opening, _ENDING % (change.digest, "null"))
+    before = _BEFORE_PIECES % (change.seq, country)
+    ending = _ENDING % (change.digest, f"{before}{','.join(statement)}}}")
+    first = _BEFORE_STATEMENT + len(before) + 1
+    lengths = (len(piece) + 1 for piece in statement[:-1])
+    return EntryPieces(opening, ending, *accumulate(lengths, initial=first))
 
 
 _BEFORE_STATEMENT = len(_ENDING % ("0" * 64, "")) - 1
@@ -107,14 +120,13 @@ def whole_statement(ending: Any) -> Any:
     return sa.func.substr(ending, first, sa.func.length(ending) - first, type_=sa.Text())
 
 
-def pieces_in(dialect: str, ending: Any) -> Pieces:
-    """Return the pieces of the statement in the `ending` of an entry, each as part of a query."""
-    find = sa.func.strpos if dialect == "postgresql" else sa.func.instr
+def pieces_in(kept: Any) -> Pieces:
+    """Return the pieces of the statement of an entry, each as part of a query, by what is kept of that."""
     one: Any = sa.literal_column("1")
-    places: list[Any] = [find(ending, sa.literal_column(f"'{mark}'"), type_=sa.Integer()) for mark in _MARKS]
+    places = kept.words_at, kept.content_at, kept.dates_at, kept.rest_at, kept.source_at
     found = (
-        sa.func.substr(ending, first + one, end - first - one, type_=sa.Text())
-        for first, end in pairwise([*places, sa.func.length(ending) - one])
+        sa.func.substr(kept.ending, first, end - first - one, type_=sa.Text())
+        for first, end in pairwise([*places, sa.func.length(kept.ending)])
     )
     return Pieces._make(found)
 

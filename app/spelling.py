@@ -186,7 +186,7 @@ def misspelt(session: Session) -> int | None:
 def _pieces(dialect: str) -> list[Any]:
     """Return what is kept of the position of a standing, as parts of a query: `PositionJSON`."""
     stand, is_contested = _standing.c, _standing.c.sides != literal("")
-    said = pieces_in(dialect, _json.c.ending)
+    said = pieces_in(_json.c)
     begins = sa.func.substr(said.content, sa.literal_column("1"), sa.literal_column(str(len(UNCONDITIONAL))))
     opening = (
         *(_line.c.country_code, _country.c.name, KEY[1]),

@@ -373,11 +373,10 @@ def _underived(entry: _Entry) -> str | None:
 
 def _misspelt(entry: _Entry) -> str | None:
     """Return that the JSON of an entry is not what it says, or None where it is."""
-    said, statement = entry.said, None
+    said, country, pieces = entry.said, None, None
     if said is not None:
-        pieces = pieces_from(said, entry.source, entry.relations)
-        statement = pieces.statement(said.seq, said.country_code)
-    is_right = tuple(entry.written) == entry_pieces(entry.change, statement)
+        country, pieces = said.country_code, pieces_from(said, entry.source, entry.relations)
+    is_right = tuple(entry.written) == entry_pieces(entry.change, country, pieces)
     return None if is_right else "its JSON is not what it says"
 
 

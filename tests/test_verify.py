@@ -183,7 +183,8 @@ def test_an_edit_of_a_place_in_a_line_is_found_there(record: Database) -> None:
 
 def test_an_edit_of_what_is_kept_ready_to_be_answered_is_found_there(record: Database) -> None:
     for name in EntryPieces._fields:
-        forgery = f"UPDATE change_json SET {name} = {name} || ' ' WHERE seq = 4"
+        forged = f"{name} + 1" if name.endswith("_at") else f"{name} || ' '"
+        forgery = f"UPDATE change_json SET {name} = {forged} WHERE seq = 4"
         assert found(record, forgery) == (4, "its JSON is not what it says")
     for forged in (
         "affirmations = affirmations + 1",

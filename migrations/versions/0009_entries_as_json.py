@@ -22,20 +22,14 @@ UPDATE standing SET position_id = held.number FROM (
 ) AS held
 WHERE standing.line_id = held.line_id AND standing.holds_from = held.holds_from AND standing.seq = held.seq
 """
-PIECES = {
-    "words": ',"kind":',
-    "content": ',"conditions":',
-    "dates": ',"stated_on":',
-    "rest": ',"stated_earliest_on":',
-    "source": ',"source":',
-}
-"""The pieces of a statement, and how each begins in its JSON."""
+PIECES = ("words", "content", "dates", "rest", "source")
 INSTANT = {
     "sqlite": "replace(c.recorded_at, ' ', 'T')",
     "postgresql": "to_char(timezone('UTC', c.recorded_at), 'YYYY-MM-DD\"T\"HH24:MI:SS.US')",
 }
 QUOTED = {"sqlite": "json_quote({0})", "postgresql": "coalesce(CAST(to_json({0}) AS text), 'null')"}
-FIND = {"sqlite": "instr", "postgresql": "strpos"}
+BEFORE = len(',"digest":"","statement":') + 64
+"""How long the ending of an entry is ahead of its statement."""
 
 
 def upgrade() -> None:
@@ -44,6 +38,7 @@ def upgrade() -> None:
         "change_json",
         _number("seq"),
         *(sa.Column(name, sa.Text(), nullable=False) for name in ("opening", "ending")),
+        *(sa.Column(f"{piece}_at", sa.Integer(), nullable=True) for piece in PIECES),
         sa.PrimaryKeyConstraint("seq", name="change_json_pkey"),
         sa.ForeignKeyConstraint(["seq"], ["change.seq"], name="change_json_seq_fkey"),
     )
@@ -70,11 +65,10 @@ def downgrade() -> None:
         sa.ForeignKeyConstraint(["seq"], ["statement.seq"], name="statement_json_seq_fkey"),
     )
     bind = op.get_bind()
-    find = FIND[bind.dialect.name]
-    places = [f"{find}(ending, '{begins}')" for begins in PIECES.values()]
+    places = [f"{piece}_at" for piece in PIECES]
     pieces = (
-        f"substr(ending, {first} + 1, {end} - {first} - 1)"
-        for first, end in pairwise([*places, "(length(ending) - 1)"])
+        f"substr(ending, {first}, {end} - {first} - 1)"
+        for first, end in pairwise([*places, "length(ending)"])
     )
     bind.exec_driver_sql(
         f"INSERT INTO statement_json (seq, {', '.join(PIECES)}) SELECT j.seq, {', '.join(pieces)} "
@@ -93,16 +87,22 @@ def _fill(dialect: str) -> str:
     by_id, by_name, reason = (
         QUOTED[dialect].format(f"c.{name}") for name in ("recorded_by_id", "recorded_by_name", "reason")
     )
+    before = """'{"seq":' || s.seq || ',"country":"' || s.country_code || '"'"""
     pieces = "".join(f" || ',' || j.{piece}" for piece in PIECES)
+    places, ahead = {}, f"{BEFORE} + length({before}) + 2"
+    for piece in PIECES:
+        places[f"{piece}_at"] = ahead
+        ahead += f" + length(j.{piece}) + 1"
     return f"""
-INSERT INTO change_json (seq, opening, ending)
+INSERT INTO change_json (seq, opening, ending, {", ".join(places)})
 SELECT c.seq,
        '{{"seq":' || c.seq || ',"action":"' || c.action || '","recorded_at":"' || {INSTANT[dialect]}
            || 'Z","recorded_by":{{"id":' || {by_id} || ',"name":' || {by_name} || '}},"reason":' || {reason}
            || ',"replaces":' || coalesce(CAST(c.replaces AS text), 'null') || ',"replaced_by":',
        ',"digest":"' || c.digest || '","statement":' || coalesce(
-           '{{"seq":' || s.seq || ',"country":"' || s.country_code || '"' {pieces} || '}}', 'null'
-       ) || '}}'
+           {before} {pieces} || '}}', 'null'
+       ) || '}}',
+       {", ".join(places.values())}
 FROM change c LEFT JOIN statement s ON s.seq = c.seq LEFT JOIN statement_json j ON j.seq = c.seq
 ORDER BY c.seq
 """
