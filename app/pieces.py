@@ -4,7 +4,7 @@ All of it is derived when an entry is recorded, so that no reading has to make i
 """
 
 from collections.abc import Iterable
-from itertools import accumulate, pairwise
+from itertools import pairwise
 from json.encoder import encode_basestring
 from operator import attrgetter
 from typing import Any, NamedTuple
@@ -15,7 +15,6 @@ from sqlmodel import Field, SQLModel
 from app.db import RowNumber
 from app.fields import instant_text
 
-_BEFORE_PIECES = '{"seq":%s,"country":"%s",'
 _MARKS = (',"kind":', ',"conditions":', ',"stated_on":', ',"stated_earliest_on":', ',"source":')
 """Where the pieces of a statement begin: within a text, its quotation marks would be escaped."""
 
@@ -48,10 +47,6 @@ class Pieces(NamedTuple):
 UNCONDITIONAL = '"conditions":[],'
 """How the content of a statement begins that has no conditions."""
 
-_OPENING = (
-    '{"seq":%s,"action":"%s","recorded_at":"%s","recorded_by":{"id":%s,"name":%s},"reason":%s,'
-    '"replaces":%s,"replaced_by":'
-)
 _ENDING = ',"digest":"%s","statement":%s}'
 LIVE = ',"live":'
 """What stands in an entry between the one that replaces it and whether it is live."""
@@ -95,19 +90,23 @@ class EntryPieces(NamedTuple):
 
 def entry_pieces(change: Any, country: str | None, statement: Pieces | None) -> EntryPieces:
     """Return what is kept of an entry, by the columns of `Change`, and of its statement, if it has one."""
-    words = (change.recorded_by_id, change.recorded_by_name, change.reason)
-    opening = _OPENING % (
-        *(change.seq, change.action, instant_text(change.recorded_at)),
-        *map(_text, words),
-        "null" if change.replaces is None else change.replaces,
+    seq, replaces = change.seq, "null" if change.replaces is None else change.replaces
+    opening = (
+        f'{{"seq":{seq},"action":"{change.action}","recorded_at":"{instant_text(change.recorded_at)}",'
+        f'"recorded_by":{{"id":{_text(change.recorded_by_id)},"name":{_text(change.recorded_by_name)}}},'
+        f'"reason":{_text(change.reason)},"replaces":{replaces},"replaced_by":'
     )
     if statement is None:
         return EntryPieces(opening, _ENDING % (change.digest, "null"))
-    before = _BEFORE_PIECES % (change.seq, country)
+    before = f'{{"seq":{seq},"country":"{country}",'
     ending = _ENDING % (change.digest, f"{before}{','.join(statement)}}}")
-    first = _BEFORE_STATEMENT + len(before) + 1
-    lengths = (len(piece) + 1 for piece in statement[:-1])
-    return EntryPieces(opening, ending, *accumulate(lengths, initial=first))
+    words, content, dates, rest, _ = map(len, statement)
+    # Between two pieces is a comma.
+    words_at = _BEFORE_STATEMENT + len(before) + 1
+    content_at = words_at + words + 1
+    dates_at = content_at + content + 1
+    rest_at = dates_at + dates + 1
+    return EntryPieces(opening, ending, words_at, content_at, dates_at, rest_at, rest_at + rest + 1)
 
 
 _BEFORE_STATEMENT = len(_ENDING % ("0" * 64, "")) - 1
