@@ -207,7 +207,9 @@ def _may_be_kept(start: Message) -> bool:
 
 def _is_known(kept: Kept, known: bytes | None) -> bool:
     """Tell whether the client has the answer already (RFC 9110, 13.1.2)."""
-    return known is not None and (kept.etag in (known, *_each(known)) or known.strip() == b"*")
+    if known is None or known == kept.etag:
+        return known is not None
+    return kept.etag in _each(known) or known.strip() == b"*"
 
 
 def _each(tags: bytes) -> list[bytes]:

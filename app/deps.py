@@ -147,17 +147,17 @@ class Read:
 
         It stays open for entries still to come, unless the state of our knowledge was named.
         """
-        asked = self.request.query_params
-        pinned = {"seq": str(self.seq)} if {"seq", "known_at"} & set(asked) else {}
+        is_named = any(name in ("seq", "known_at") for name, _ in _asked(self.request))
+        pinned = {"seq": str(self.seq)} if is_named else {}
         return self._url(pinned | {"after": str(after)})
 
     def _url(self, changed: dict[str, str]) -> str:
         kept = [
             (name, value)
-            for name, value in self.request.query_params.multi_items()
+            for name, value in _asked(self.request)
             if name not in ("cursor", "known_at", *changed)
         ]
-        return link(base_url(self.request), self.request.url.path, [*kept, *changed.items()])
+        return link(base_url(self.request), self.request.scope["path"], [*kept, *changed.items()])
 
     def between(self, newer: Head, ends: dict[str, str]) -> "Read":
         """Return this reading for an answer about two states of knowledge, `newer` being the later.
