@@ -95,7 +95,9 @@ def nets_shown(
             (bool(was_contested), bool(is_contested)),
             (before and utf8(before), after and utf8(after)),
         )
-        for country, component, seqs, was_contested, is_contested, before, after in rows
+        for country, component, seqs, was_contested, is_contested, before, after in sorted(
+            rows, key=itemgetter(0, 1)
+        )
     ]
 
 
@@ -105,9 +107,15 @@ def _shown(shape: Shape) -> Prepared:
         differing = _differing(dialect, shape, _of_shown)
         found = going_on(dialect, differing, list(differing.selected_columns)[:2]).subquery("net")
         country, component, line_id, seqs, held_before, was_contested, held_after, is_contested = found.c
-        ends = (held_before, _AFTER, "fresh_after"), (held_after, _UNTIL, "fresh_until")
-        json = (_json(dialect, line_id, *end).correlate(found).scalar_subquery() for end in ends)
-        return sa.select(country, component, seqs, was_contested, is_contested, *json)
+        source: Any = found
+        json = []
+        for held, day, fresh in ((held_before, _AFTER, "fresh_after"), (held_after, _UNTIL, "fresh_until")):
+            position = _position.alias()
+            stale = is_stale(position.c, sa.bindparam(fresh, type_=sa.Date))
+            json.append(as_utf8(dialect, whole(position.c, stale, reports_on(line_id, _SEQ, day))))
+            # Joined: SQLite would take half as long again to ask for each by itself.
+            source = sa.outerjoin(source, position, position.c.id == held)
+        return sa.select(country, component, seqs, was_contested, is_contested, *json).select_from(source)
 
     return Prepared(build)
 
@@ -141,13 +149,6 @@ def _counts(shape: Shape) -> Prepared:
 
 def _of_shown(end: Any) -> list[Any]:
     return [end.c.position_id, _is_contested(end)]
-
-
-def _json(dialect: str, line_id: Any, position_id: Any, day: Any, fresh: str) -> sa.Select[Any]:
-    """Return the query of what is kept as a position, as it is shown on a day."""
-    stale = is_stale(_position.c, sa.bindparam(fresh, type_=sa.Date))
-    told = whole(_position.c, stale, reports_on(line_id, _SEQ, day))
-    return sa.select(as_utf8(dialect, told)).where(_position.c.id == position_id)
 
 
 def _differing(
