@@ -274,11 +274,9 @@ def count_changes(session: Session, seq: int, wanted: LedgerFilter) -> int:
     return session.exec(query.where(col(Change.seq) <= seq, wanted.condition())).one()
 
 
-def actions_between(session: Session, after: int, until: int) -> dict[int, Action]:
-    """Return what each entry above `after` and up to `until` does, by its seq."""
-    query = sa.select(col(Change.seq), col(Change.action))
-    rows = session.execute(query.where(col(Change.seq) > after, col(Change.seq) <= until))
-    return dict(rows.all())
+def replacing_between(session: Session, after: int, until: int) -> dict[int, Action]:
+    """Return what each entry above `after` and up to `until` does that replaces another, by its seq."""
+    return {seq: Action(action) for seq, action in _REPLACING.rows(session, after=after, seq=until)}
 
 
 def get_change(session: Session, entry: int, seq: int) -> ChangeView:
@@ -328,6 +326,11 @@ def _joined(dialect: str, found: Any, between: str, *, end: str = "") -> Any:
     return as_utf8(dialect, sa.func.group_concat(found.c.json, literal(between)).concat(literal(end)))
 
 
+_REPLACING = Prepared(
+    sa.select(_change.seq, sa.type_coerce(_change.action, sa.String)).where(
+        _change.seq > _AFTER, _change.seq <= _SEQ, _change.replaces.is_not(None)
+    )
+)
 _FEED, _PAGE, _STRETCH = Prepared(_feed()), Prepared(_page), Prepared(_stretch)
 
 

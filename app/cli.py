@@ -17,6 +17,7 @@ from sqlalchemy.exc import DBAPIError
 
 from app import auth, bulk, importing, keeping, questions, seed, server, verify
 from app.changes import Writer
+from app.collecting import collect_seldom
 from app.console import configured, open_database, progress, say, tell_verified
 from app.countries import every_country
 from app.db import Database, canonical_json, utc_now
@@ -155,6 +156,7 @@ class Imported(NamedTuple):
 
 
 def _import_locally(path: Path, reading: importing.Reading, *, dry_run: bool) -> Imported:
+    collect_seldom()
     with (
         closing(open_database()) as database,
         database.writing(is_long=True) as session,

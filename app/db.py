@@ -193,9 +193,9 @@ _PAIRS = {
 }
 
 
-def pairs(session: Session, found: Collection[tuple[int, int]]) -> Any:
-    """Return pairs of numbers as a table, `first` and `second`: however many, they go as one parameter."""
-    query = sa.text(_PAIRS[session.get_bind().dialect.name]).bindparams(pairs=json.dumps(sorted(found)))
+def pairs_given(dialect: str) -> Any:
+    """Return pairs of numbers as a table, `first` and `second`: as one parameter, `pairs`, however many."""
+    query = sa.text(_PAIRS[dialect]).bindparams(sa.bindparam("pairs", type_=JSONText()))
     return query.columns(first=sa.BigInteger(), second=sa.BigInteger()).subquery("pairs")
 
 

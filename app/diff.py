@@ -16,7 +16,7 @@ from pydantic import Field as Described
 from pydantic_core import from_json, to_json
 
 from app.as_of import Viewer
-from app.changes import actions_between
+from app.changes import replacing_between
 from app.filters import PositionFilter, said_by
 from app.items import Item
 from app.lines import LineKey, Lines
@@ -382,11 +382,11 @@ def diff_knowledge(
     """
     first, last = min(span), max(span)
     moves = moves_between(viewer.session, (first, last), day, wanted.lines())
-    actions = actions_between(viewer.session, first, last)
+    replacing = replacing_between(viewer.session, first, last)
     steps: dict[LineKey, list[Step]] = {}
     for key, line in moves.items():
         for seq, before, after in line.steps:
-            if step := step_of_entry(before, after, seq, actions[seq]):
+            if step := step_of_entry(before, after, seq, replacing.get(seq, Action.STATE)):
                 steps.setdefault(key, []).append(step)
     if mode is Mode.NET:
         steps = {

@@ -1,6 +1,5 @@
 """The application: settings in, ASGI application out."""
 
-import gc
 import os
 import sys
 from collections.abc import AsyncIterator
@@ -15,6 +14,7 @@ from fastapi_offline import FastAPIOffline
 
 from app import __version__
 from app.caching import Cache
+from app.collecting import collect_seldom
 from app.db import Database
 from app.deps import NotModified
 from app.edge import Edge, OnlyWith
@@ -74,11 +74,7 @@ def create_app(settings: Settings | None = None) -> FastAPI:
         # A writer asks the database a dozen times and waits its turn to run after each answer; at
         # Python's five milliseconds a turn, a few busy readers would make it wait for a second.
         sys.setswitchinterval(0.0005)
-        if not gc.get_freeze_count():
-            # What is there by now stays; a long answer would have it all looked through several times.
-            gc.collect()
-            gc.freeze()
-            gc.set_threshold(5_000)
+        collect_seldom()
         database.listen()
         yield {"settings": settings, "watch": app.state.watch}
         database.close()

@@ -9,12 +9,14 @@ from bisect import bisect_right
 from collections.abc import Collection, Mapping, Sequence
 from datetime import date
 from functools import cache
+from itertools import pairwise
+from operator import itemgetter
 from typing import Any, NamedTuple
 
 import sqlalchemy as sa
 from sqlmodel import Field, Session, SQLModel
 
-from app.db import RowNumber, pairs, table_of, weigh_plans
+from app.db import RowNumber, pairs_given, table_of, weigh_plans
 from app.lines import (
     EVERY,
     REPORT,
@@ -294,44 +296,55 @@ def moves_between(
     """Return what the lines that move between two seqs answer on `day`; their reports are not counted."""
     first, last = seqs
     weigh_plans(session)  # how far apart they are decides
-    lined = sa.join(_standing, _line, _line.c.id == _standing.c.line_id)
-    moved = {
-        (line_id, seq)
-        for moment in (_standing.c.seq, _standing.c.left_seq)
-        for line_id, seq in session.execute(
-            sa.select(_standing.c.line_id, moment)
-            .select_from(lined)
-            .where(moment > first, moment <= last, _standing.c.holds_from <= day, lines.condition())
-            .distinct()
-        )
-    }
-    if not moved:
-        return {}
-    wanted = moved | {(line_id, seq - 1) for line_id, seq in moved}
-    asked = pairs(session, wanted | {(line_id, seq) for line_id, _ in moved for seq in seqs})
+    asked = {"after": first, "until": last, "day": day, **lines.values()}
+    moved: dict[int, set[int]] = {}
+    for moment in ("seq", "left_seq"):
+        for line_id, seq in _moved(lines.shape, moment).rows(session, **asked):
+            moved.setdefault(line_id, {first}).add(seq)
+    pairs = sorted((line_id, seq) for line_id, moments in moved.items() for seq in moments)
+    found: dict[LineKey, list[tuple[int, int, Stand]]] = {}
+    for country, component, line_id, seq, *cells in (
+        _KNOWN.rows(session, pairs=pairs, day=day) if pairs else ()
+    ):
+        stand = NOTHING if cells[0] is None else Stand._make((*cells, 0))
+        found.setdefault((country, component), []).append((seq, line_id, stand))
+    return {key: _moves(sorted(known, key=itemgetter(0))) for key, known in sorted(found.items())}
+
+
+def _moves(known: Sequence[tuple[int, int, Stand]]) -> Moves:
+    """Return the moves of a line, by what it answered at the first seq and from each move on."""
+    steps = [(seq, before, after) for (_, _, before), (seq, _, after) in pairwise(known)]
+    return Moves(known[0][1], known[0][2], known[-1][2], steps)
+
+
+@cache
+def _moved(shape: Shape, moment: str) -> Prepared:
+    after, until = (sa.bindparam(name, type_=sa.BigInteger) for name in ("after", "until"))
+    column, lined = _standing.c[moment], sa.join(_standing, _line, _line.c.id == _standing.c.line_id)
+    between = column > after, column <= until, _standing.c.holds_from <= _DAY
+    query = sa.select(_standing.c.line_id, column).select_from(lined)
+    return Prepared(query.where(*between, shape.condition()).distinct())
+
+
+def _known(dialect: str) -> Any:
+    asked = pairs_given(dialect)
     with_line = sa.join(asked, _line, _line.c.id == asked.c.first)
-    source, columns = with_last(session.get_bind().dialect.name, with_line, asked.c.first, asked.c.second)
-    stand = [columns[name] for name in STORED]
-    query = sa.select(*KEY, asked.c.first, asked.c.second, *stand).select_from(source)
-    known: dict[tuple[int, int], Stand] = {}
-    keys: dict[LineKey, int] = {}
-    for country, component, line_id, seq, *cells in session.execute(query, {"day": day}):
-        keys[country, component] = line_id
-        known[line_id, seq] = NOTHING if cells[0] is None else Stand._make((*cells, 0))
-    found = {
-        key: Moves(line_id, known[line_id, first], known[line_id, last], [])
-        for key, line_id in sorted(keys.items())
-    }
-    by_id = {line_id: key for key, line_id in keys.items()}
-    for line_id, seq in sorted(moved):
-        found[by_id[line_id]].steps.append((seq, known[line_id, seq - 1], known[line_id, seq]))
-    return found
+    source, columns = with_last(dialect, with_line, asked.c.first, asked.c.second)
+    stand = (columns[name] for name in STORED)
+    return sa.select(*KEY, asked.c.first, asked.c.second, *stand).select_from(source)
 
 
 def reports_known(
     session: Session, day: date, known: Collection[tuple[int, int]]
 ) -> dict[tuple[int, int], int]:
     """Return how many reports stand beside lines on `day`, by a line's id and the seq that it is known at."""
-    asked = pairs(session, known)
-    query = sa.select(asked.c.first, asked.c.second, reports_on(asked.c.first, asked.c.second))
-    return {(line_id, seq): count for line_id, seq, count in session.execute(query, {"day": day})}
+    rows = _REPORTS_KNOWN.rows(session, pairs=sorted(known), day=day)
+    return {(line_id, seq): count for line_id, seq, count in rows}
+
+
+def _reports_known(dialect: str) -> Any:
+    asked = pairs_given(dialect)
+    return sa.select(asked.c.first, asked.c.second, reports_on(asked.c.first, asked.c.second))
+
+
+_KNOWN, _REPORTS_KNOWN = Prepared(_known), Prepared(_reports_known)

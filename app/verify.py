@@ -3,11 +3,9 @@
 What the chain cannot show is that its end was cut off: for that, give a digest kept elsewhere.
 """
 
-import gc
 import json
 from collections import namedtuple
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import UTC, date, datetime
 from functools import lru_cache
@@ -19,6 +17,7 @@ import sqlalchemy as sa
 from sqlmodel import Session, col
 
 from app.changes import Change
+from app.collecting import uncollected
 from app.dates import BadDate, Edtf, parse_edtf
 from app.db import among, canonical_json, table_of
 from app.deriving import standings_of
@@ -74,20 +73,8 @@ def verify(
     `head` is a digest kept earlier: the record must contain it still, or its end was cut off or
     rewritten. `progress` is told how many more entries have been walked, every so often.
     """
-    with _uncollected():
+    with uncollected():
         return _walk(session, head, progress)
-
-
-@contextmanager
-def _uncollected() -> Iterator[None]:
-    """Keep Python from looking for cycles: an entry is many objects in none, and looking takes a third."""
-    was_on = gc.isenabled()
-    gc.disable()
-    try:
-        yield
-    finally:
-        if was_on:
-            gc.enable()
 
 
 def _walk(session: Session, head: str | None, progress: Callable[[int], None] | None) -> Verified:

@@ -11,6 +11,7 @@ ORDER = (
     *(
         "settings",
         "errors",
+        "collecting",
         "metrics",
         "logs",
         "beacon",

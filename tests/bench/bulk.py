@@ -17,6 +17,7 @@ from app.appending import ORDER
 from app.as_of import viewer
 from app.bulk import NDJSON, read_rows, state_all, validated
 from app.changes import Change, Writer
+from app.collecting import collect_seldom
 from app.db import canonical_json, table_of
 from app.lines import Line
 from app.sources import Source
@@ -138,6 +139,7 @@ def _measure_imports(records: Records, size: int, rounds: int) -> None:
 def _recorded(url: str, body: bytes, processes: Sequence[int]) -> tuple[Spent, Spent]:
     """State everything in a body; return what validating and what recording it took."""
     database = open_database(url)
+    collect_seldom()  # as it is served
     try:
         with timed(*processes) as checking:
             read = validated(read_rows(body, NDJSON, most=None))
