@@ -12,7 +12,7 @@ from enum import StrEnum
 from functools import partial
 from itertools import groupby, zip_longest
 from operator import attrgetter
-from typing import Any, Generic, TypeVar, cast
+from typing import Any, Generic, NamedTuple, TypeVar, cast
 from urllib.parse import urlencode
 
 from pydantic import BaseModel
@@ -389,38 +389,47 @@ def item_json(item: BaseModel | Item[Any]) -> bytes:
     return item.utf8 if isinstance(item, Item) else item.model_dump_json(by_alias=True).encode()
 
 
+class Stretch(NamedTuple):
+    """Days of a line on which no compared field differs."""
+
+    key: LineKey
+    first: date
+    last: Stand
+    """What it answers on the last of them."""
+    ends: date | None
+    """The day after; None where they go on."""
+
+
+def stretches(stands: Mapping[LineKey, Sequence[Stand]]) -> Iterator[Stretch]:
+    """Yield the stretches of lines, line by line and in order, by all that these answer."""
+    for key, line in stands.items():
+        firsts = [number for number, stand in enumerate(line) if stand.step == CHANGED]
+        for first, following in zip_longest(firsts, firsts[1:]):
+            ends = None if following is None else line[following].holds_from
+            yield Stretch(key, line[first].holds_from, line[-1 if following is None else following - 1], ends)
+
+
 def history_rows(
-    stands: Mapping[LineKey, Sequence[Stand]],
+    found: Sequence[Stretch],
     reports: Mapping[LineKey, Sequence[date]],
     viewer: Viewer,
     until: date,
     wanted: PositionFilter,
 ) -> Iterator[Item[HistoryRow]]:
-    """Yield every position that held up to `until`, inclusive, with the days on which it did.
+    """Yield the wanted positions of stretches that begin up to `until`, inclusive, with their days.
 
-    One row for each country, component and stretch of days on which no compared field differs;
-    a row shows the position as it was on the stretch's last day. Sorted by country, component, day.
-    `stands` are all that the wanted lines answer up to `until`, and `reports` the days from which
-    their reports count.
+    A row shows the position as it was on the stretch's last day up to `until`. `reports` are the days
+    from which the lines' reports count.
     """
-    takes_all, held = wanted.takes_all_of_lines, {key: list(_stretches(stands[key])) for key in stands}
-    viewer.load_shown(last for line in held.values() for _, last, _ in line)
-    for key, line in held.items():
-        for first, last, ends in line:
-            day = until if ends is None else ends - timedelta(days=1)
-            item = viewer.position(day, counted(last, reports.get(key, ()), day))
-            if item is not None and (takes_all or wanted.passes(item.view)):
-                valid_to = "null" if ends is None else f'"{ends}"'
-                days = f'"valid_from":"{first}","valid_to":{valid_to}'
-                yield Item(HistoryRow, f"{item.json[:-1]},{days}}}")
-
-
-def _stretches(line: Sequence[Stand]) -> Iterator[tuple[date, Stand, date | None]]:
-    """Yield a line's stretches without a change: their first day, their last stand, and the day after."""
-    firsts = [number for number, stand in enumerate(line) if stand.step == CHANGED]
-    for first, following in zip_longest(firsts, firsts[1:]):
-        ends = None if following is None else line[following].holds_from
-        yield line[first].holds_from, line[-1 if following is None else following - 1], ends
+    takes_all = wanted.takes_all_of_lines
+    viewer.load_shown(stretch.last for stretch in found)
+    for key, first, last, ends in found:
+        day = until if ends is None else ends - timedelta(days=1)
+        item = viewer.position(day, counted(last, reports.get(key, ()), day))
+        if item is not None and (takes_all or wanted.passes(item.view)):
+            valid_to = "null" if ends is None else f'"{ends}"'
+            days = f'"valid_from":"{first}","valid_to":{valid_to}'
+            yield Item(HistoryRow, f"{item.json[:-1]},{days}}}")
 
 
 def datapackage(

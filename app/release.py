@@ -10,6 +10,7 @@ import shutil
 import tempfile
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from datetime import date, timedelta
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
@@ -19,7 +20,7 @@ from sqlmodel import Session
 from app.as_of import Moment, Viewer, positions_as_of
 from app.changes import ChangeView, Head, LedgerFilter, SourceView, changes_after, source_views
 from app.countries import every_country
-from app.export import TABLES, HistoryRow, csv_lines, datapackage, history_rows, ndjson_lines
+from app.export import TABLES, HistoryRow, csv_lines, datapackage, history_rows, ndjson_lines, stretches
 from app.fields import instant_text
 from app.filters import PositionFilter
 from app.items import Item
@@ -124,7 +125,10 @@ def _history(viewer: Viewer, head: Head, day: date) -> Iterator[Item[HistoryRow]
     for code in sorted(tracked_countries(viewer.session, head.seq)):
         stands = stands_of(viewer.session, head.seq, Lines({code}), until=day)
         reports = report_days(viewer.session, head.seq, Lines({code}))
-        yield from history_rows(stands, reports, viewer, day, PositionFilter())
+        ahead = stretches(stands)
+        while found := list(islice(ahead, STRETCH)):
+            seen = Viewer(viewer.session, viewer.countries, viewer.stale_after)  # which forgets the others
+            yield from history_rows(found, reports, seen, day, PositionFilter())
 
 
 def _ledger(session: Session, seq: int) -> Iterator[Item[ChangeView]]:

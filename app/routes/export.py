@@ -35,6 +35,7 @@ from app.export import (
     datapackage,
     history_rows,
     ndjson_lines,
+    stretches,
 )
 from app.filters import PositionFilter
 from app.freshness import SEEN
@@ -52,6 +53,9 @@ router = APIRouter(prefix="/v1/export", tags=["export"], route_class=ReadRoute, 
 
 STRETCH = 1_000
 """How many rows are read at a time: no reading stays open while a client is slow."""
+
+FEW = 200
+"""How many positions are read at a time, and lines sent: both may be long."""
 
 Extension = Annotated[str, Path(description="`csv` or `ndjson`.", examples=["csv"])]
 STREAM: dict[int | str, dict[str, Any]] = {
@@ -118,9 +122,12 @@ def _history(read: Read, wanted: PositionFilter, countries: Iterable[str]) -> It
                 lines = Lines({code}, wanted.components)
                 stands = stands_of(session, read.seq, lines, until=read.day)
                 reports = report_days(session, read.seq, lines)
-                seen = viewer(session, read.settings.stale_after_days)
-                rows = list(history_rows(stands, reports, seen, read.day, wanted))
-            yield from rows
+            ahead = stretches(stands)
+            while found := list(islice(ahead, FEW)):
+                with database.reading(Need(read.seq), is_long=True) as session:
+                    seen = viewer(session, read.settings.stale_after_days)
+                    rows = list(history_rows(found, reports, seen, read.day, wanted))
+                yield from rows
 
 
 @router.get("/changes.{extension}", response_class=StreamingResponse, responses=STREAM)
@@ -220,5 +227,5 @@ def _file(read: Read, name: str, extension: str, chunks: Iterable[bytes]) -> Res
 def _chunks(lines: Iterable[str]) -> Iterator[bytes]:
     """Yield lines a stretch at a time, so that a thread is not changed for each."""
     ahead = iter(lines)
-    while text := "".join(islice(ahead, STRETCH)):
+    while text := "".join(islice(ahead, FEW)):
         yield text.encode()
