@@ -44,6 +44,7 @@ from app.recording import Entered, as_dry_run
 from app.retries import find_answer, idempotency_key, keep_answer
 from app.settings import Settings
 from app.sources import newest_source_id
+from app.vocabulary import Component
 
 Item = TypeVar("Item")
 Row = TypeVar("Row", bound=BaseModel)
@@ -61,6 +62,10 @@ ACCEPTED = {
     "application/jsonl": Format.NDJSON,
 }
 """The format that each media range in `Accept` means."""
+
+
+_CODE = re.compile("[A-Z]{2}")
+_COMPONENTS = frozenset(map(str, Component))
 
 
 class NotModified(Exception):
@@ -137,8 +142,11 @@ class Read:
 
     def line_of_cursor(self, query: PageQuery) -> LineKey:
         """Return the line in which the page before ends, that of the cursor; before all lines without one."""
-        match self.cursor_key(query) if query.cursor else ["", ""]:
-            case [str(country), str(component), *_]:
+        if not query.cursor:
+            return "", ""
+        match self.cursor_key(query):
+            # A client can make a cursor itself, and no database takes every text.
+            case [str(country), str(component), *_] if _CODE.fullmatch(country) and component in _COMPONENTS:
                 return country, component
         raise bad_cursor()
 

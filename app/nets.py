@@ -163,12 +163,13 @@ def _differing(
         *(_standing.c.holds_from > _AFTER, _standing.c.holds_from <= _UNTIL),
         live_between(_standing.c, _SEQ, _SEQ),
     )
+    told_steps = sa.func.coalesce(steps.correlate(touched).scalar_subquery(), "")
     days = day_before(touched).correlate(touched).scalar_subquery(), touched.c.last
     on = [_is_live_on(end.c, touched.c.id, day) for end, day in zip(ends, days, strict=True)]
     source = sa.outerjoin(sa.join(touched, after, on[1]), before, on[0])
     differs = before.c.content.is_distinct_from(after.c.content)
     columns = (column for end in ends for column in told(end))
-    line = [*list(touched.c)[:3], *([steps.correlate(touched).scalar_subquery()] if with_steps else ())]
+    line = [*list(touched.c)[:3], *([told_steps] if with_steps else ())]
     query = sa.select(*line, *columns)
     return query.select_from(source).where(sa.or_(differs, _is_contested(before) != _is_contested(after)))
 

@@ -176,10 +176,10 @@ def test_a_cursor_serves_only_the_question_that_it_was_given_for(coalition: Test
     assert coalition.get(following + "&kind=refusal").json()["errors"][0]["parameter"] == "cursor"
 
 
-@pytest.mark.parametrize("path", ["/v1/positions", "/v1/sources"])
+@pytest.mark.parametrize("path", ["/v1/positions", "/v1/sources", "/v1/diff?from=2025-01-01&to=2026-01-01"])
 def test_a_cursor_that_was_tampered_with_is_refused(coalition: TestClient, path: str) -> None:
     make.state(coalition, source=make.SOURCE | {"url": "https://example.org/b"}, firmness="signalled")
-    following = coalition.get(path, params={"limit": 1}).json()["next"]
+    following = coalition.get(f"{path}{'&' if '?' in path else '?'}limit=1").json()["next"]
     start, _, cursor = following.partition("cursor=")
     fingerprint, *key = json.loads(base64.urlsafe_b64decode(cursor + "=" * (-len(cursor) % 4)))
 
@@ -198,6 +198,7 @@ def test_a_cursor_that_was_tampered_with_is_refused(coalition: TestClient, path:
         "no key": written(),
         "a shorter key": written(*key[:1]),
         "a longer key": written(*key, 1),
+        "what no database takes": written("\0", *key[1:]),
         "words for numbers": written(*map(str, key)),
         "numbers for words": written(*[5] * len(key)),
         "huge numbers": written(*[10**30] * len(key)),

@@ -1,6 +1,6 @@
 """Keep how many reports stand in each line by the end of a month, so that not all are counted each time.
 
-The table is filled by the next migration, which counts them by the day.
+The table is filled by a later migration, which counts them by the day.
 """
 
 import sqlalchemy as sa
