@@ -200,7 +200,7 @@ def record_standings(session: Session, touched: Touched, after: int, until: int)
         position_id = insert(session, rows, position_id)
         moved |= rows.moved
     if position_id > first_id:
-        keep_positions(session, after, first_id)
+        keep_positions(session, (after, until), first_id)
     return moved
 
 

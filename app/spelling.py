@@ -158,12 +158,12 @@ def kept(session: Session, ids: Collection[int]) -> dict[int, Cut]:
     return {row[0]: (utf8(row[1]), utf8(row[2]), utf8(row[3])) for row in rows}
 
 
-def keep_positions(session: Session, after: int, first: int) -> None:
-    """Keep the JSON of what is held by the standings that follow from the entries above `after`.
+def keep_positions(session: Session, seqs: tuple[int, int], first: int) -> None:
+    """Keep the JSON of what is held by the standings that follow from the entries above a seq, up to another.
 
     Their positions have ids from `first` on, and are not kept yet; the caller holds the write lock.
     """
-    _KEEP.change(session, {"after": after, "first": first})
+    _KEEP.change(session, {"after": seqs[0], "until": seqs[1], "first": first})
 
 
 def keep_positions_of(session: Session, country: str) -> None:
@@ -242,8 +242,10 @@ _KEPT_WITH_IDS = Prepared(
         *(as_utf8(dialect, _position.c[name]) for name in ("opening", "middle", "ending")),
     ).where(among_named(_position.c.id, "ids", sa.BigInteger()))
 )
-_AFTER, _FIRST = (sa.bindparam(name, type_=sa.BigInteger) for name in ("after", "first"))
-_KEEP = Prepared(lambda dialect: _kept(dialect, _standing.c.seq > _AFTER, _standing.c.position_id >= _FIRST))
+_AFTER, _UNTIL, _FIRST = (sa.bindparam(name, type_=sa.BigInteger) for name in ("after", "until", "first"))
+# With one end PostgreSQL would plan for a third of all standings.
+_NEW = _standing.c.seq > _AFTER, _standing.c.seq <= _UNTIL, _standing.c.position_id >= _FIRST
+_KEEP = Prepared(lambda dialect: _kept(dialect, *_NEW))
 _KEEP_OF_COUNTRY = Prepared(
     lambda dialect: _kept(dialect, _line.c.country_code == sa.bindparam("country", type_=sa.Text))
 )

@@ -116,6 +116,15 @@ def test_a_page_bounds_all_that_it_joins(contributor: TestClient, asked: Asked) 
     assert bounds == [["later.replaces", "change_json.seq"]]
 
 
+def test_a_write_bounds_the_standings_that_it_keeps(contributor: TestClient, asked: Asked) -> None:
+    """PostgreSQL would else read all that is kept of entries for each."""
+    make.state(contributor)
+    keeping = [statement for statement, _ in asked if statement.startswith("INSERT INTO position_json")]
+
+    bounds = [re.findall(r"standing\.seq (>|<=) ", statement) for statement in keeping]
+    assert bounds == [[">", "<="]]
+
+
 @pytest.mark.parametrize("backend", ["postgresql"], indirect=True)
 def test_what_is_asked_again_is_prepared_already(contributor: TestClient, database: Database) -> None:
     """A rollback would have the driver forget it."""
