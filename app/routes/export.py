@@ -55,7 +55,7 @@ STRETCH = 1_000
 """How many rows are read at a time: no reading stays open while a client is slow."""
 
 FEW = 200
-"""How many positions are read at a time, and lines sent: both may be long."""
+"""How many positions with their days are read at a time: they may be long."""
 
 Extension = Annotated[str, Path(description="`csv` or `ndjson`.", examples=["csv"])]
 STREAM: dict[int | str, dict[str, Any]] = {
@@ -111,7 +111,7 @@ def export_history(
     with reading(request, query) as read:
         wanted, countries = query.position_filter(read.session), sorted(read.tracked())
         rows = partial(_history, read, wanted, countries)
-        return _stream(read, "history", extension, rows, HISTORY, excel=query.excel)
+        return _stream(read, "history", extension, rows, HISTORY, excel=query.excel, most=FEW)
 
 
 def _history(read: Read, wanted: PositionFilter, countries: Iterable[str]) -> Iterator[Item[HistoryRow]]:
@@ -203,8 +203,12 @@ def _stream(
     columns: Sequence[Column[Any]],
     *,
     excel: bool,
+    most: int = STRETCH,
 ) -> Response:
-    """Return rows as a file that arrives while it is being written; for a HEAD none is read."""
+    """Return rows as a file that arrives while it is being written, at most so many at a time.
+
+    For a HEAD none is read.
+    """
     if extension not in (Format.CSV, Format.NDJSON):
         raise NotFound("Exports end in .csv or .ndjson.")
     lines: Iterable[str] = ()
@@ -213,7 +217,7 @@ def _stream(
             lines = csv_lines(rows(), columns, every_country(read.session), excel=excel)
         else:
             lines = ndjson_lines(rows())
-    return _file(read, name, extension, _chunks(lines))
+    return _file(read, name, extension, _chunks(lines, most))
 
 
 def _file(read: Read, name: str, extension: str, chunks: Iterable[bytes]) -> Response:
@@ -224,8 +228,8 @@ def _file(read: Read, name: str, extension: str, chunks: Iterable[bytes]) -> Res
     return StreamingResponse(content, headers=headers, media_type=MEDIA_TYPES[Format(extension)])
 
 
-def _chunks(lines: Iterable[str]) -> Iterator[bytes]:
-    """Yield lines a stretch at a time, so that a thread is not changed for each."""
+def _chunks(lines: Iterable[str], most: int) -> Iterator[bytes]:
+    """Yield lines, so many at a time that a thread is not changed for each."""
     ahead = iter(lines)
-    while text := "".join(islice(ahead, FEW)):
+    while text := "".join(islice(ahead, most)):
         yield text.encode()
