@@ -12,7 +12,7 @@ from starlette.testclient import TestClient
 
 from app.settings import Settings
 from tests import make
-from tests.conftest import client, on_empty_record
+from tests.conftest import Clock, client, on_empty_record
 from tests.serving import answering, environment, free_port, wait_until_ready
 
 ATOM = "{http://www.w3.org/2005/Atom}"
@@ -130,6 +130,19 @@ def test_a_feed_has_the_address_that_clients_know(settings: Settings) -> None:
     links = [link.get("href") for link in ET.fromstring(answer.text).findall(f"{ATOM}link")]
     assert "https://tracker.example/of/v1/changes.atom?country=PL&country=DE" in links
     assert "inside" not in answer.text
+
+
+def test_a_feed_without_entries_is_as_old_as_the_record(contributor: TestClient, clock: Clock) -> None:
+    recorded = make.state(contributor)
+    clock.pass_(days=1)
+
+    updated = {}
+    for asked in ("seq=0", f"seq={recorded}&country=DE"):
+        feed = ET.fromstring(contributor.get(f"/v1/changes.atom?{asked}").text)
+        updated[asked] = feed.findtext(f"{ATOM}updated")
+
+    entry = contributor.get(f"/v1/changes/{recorded}").json()["recorded_at"]
+    assert list(updated.values()) == ["1970-01-01T00:00:00+00:00", f"{entry[:19]}+00:00"]
 
 
 def test_an_empty_feed_is_a_feed(anyone: TestClient) -> None:

@@ -1,6 +1,7 @@
 """The ledger as a feed: Atom for readers, server-sent events for programs."""
 
 from collections.abc import AsyncIterator
+from datetime import UTC, datetime
 from html import escape
 from typing import Annotated
 
@@ -27,6 +28,15 @@ NEWEST = 100
 """How many entries a feed holds."""
 
 
+class _Feed(feedgenerator.Atom1Feed):  # type: ignore[misc]
+    """A feed that is as old as its newest entry; without any, as the state of the record that it is of."""
+
+    def latest_post_date(self) -> datetime:
+        """Return when it was updated."""
+        found: datetime = super().latest_post_date() if self.items else self.feed["known_at"]
+        return found
+
+
 class FeedQuery(LedgerQuery, KnownQuery):
     """Which entries a feed is of."""
 
@@ -51,13 +61,14 @@ def get_feed(request: Request, query: Annotated[FeedQuery, Query()]) -> Response
         found = newest_changes(read.session, read.seq, NEWEST, wanted)
         names = {code: each.name for code, each in every_country(read.session).items()}
         base = base_url(request)
-        feed = feedgenerator.Atom1Feed(
+        feed = _Feed(
             title="Coalition commitment tracker: latest changes",
             link=f"{base}/",
             feed_url=link(base, request.url.path, request.query_params.multi_items()).removesuffix("?"),
             description="What countries say they will, might or will not give.",
             language="en",
             feed_copyright="Data: CC BY 4.0",
+            known_at=read.moment.head.recorded_at or datetime.fromtimestamp(0, UTC),
         )
         for view in found:
             url = f"{base}/v1/changes/{view.seq}"
