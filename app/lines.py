@@ -170,10 +170,6 @@ class Lines:
             found["ids"] = list(self.ids)
         return found
 
-    def condition(self) -> sa.ColumnElement[bool]:
-        """Return them as a condition on `Line`."""
-        return self.shape.condition(self.values())
-
 
 MANY = 2
 """How many values of a kind lines are asked for by, where it is not one: they go as a list."""
