@@ -5,12 +5,12 @@ is found by a few seeks in an index, however long the history. The rows are deri
 statements and can be made again; `coalition verify` compares them.
 """
 
-from collections.abc import Collection, Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass
 from datetime import date
 from functools import cache
 from operator import attrgetter
-from types import MappingProxyType, SimpleNamespace
+from types import SimpleNamespace
 from typing import Any, NamedTuple
 
 import sqlalchemy as sa
@@ -183,7 +183,7 @@ class Shape(NamedTuple):
     keys: int
     ids: int
 
-    def condition(self, values: Mapping[str, Any] = MappingProxyType({})) -> sa.ColumnElement[bool]:
+    def condition(self) -> sa.ColumnElement[bool]:
         """Return the condition on `Line`; its parameters are those of `Lines.values`."""
         columns = {
             "countries": _line.country_code,
@@ -197,9 +197,9 @@ class Shape(NamedTuple):
             kind = kinds.get(name, sa.Text())
             if count == 1:
                 # A list would be taken apart first, which takes as long as finding some lines.
-                wanted.append(columns[name] == sa.bindparam(name, values.get(name), type_=kind))
+                wanted.append(columns[name] == sa.bindparam(name, type_=kind))
             elif count:
-                wanted.append(among_named(columns[name], name, kind, values.get(name, ())))
+                wanted.append(among_named(columns[name], name, kind))
         return sa.and_(sa.true(), *wanted)
 
 
