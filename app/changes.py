@@ -6,7 +6,7 @@ Database triggers refuse UPDATE and DELETE of its rows; `appending` adds them.
 from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass
 from datetime import datetime
-from functools import cache, reduce
+from functools import cache
 from typing import Any
 
 import sqlalchemy as sa
@@ -25,7 +25,7 @@ from app.lines import Line, LineEntry
 from app.pieces import LIVE, ChangeJSON, whole_statement
 from app.prepared import Prepared
 from app.sources import Source, SourceBrief
-from app.spelling import as_utf8, flag, literal, utf8
+from app.spelling import as_utf8, concatenated, flag, literal, utf8
 from app.statements import Stated, Statement, StatementRelation, StatementView
 from app.vocabulary import Action, Firmness, Kind, Reliability, Scope
 
@@ -296,8 +296,8 @@ def _entries() -> sa.Select[Any]:
     """Return the query of entries numbered above `after`: each number, and the JSON as known at `seq`."""
     is_later = _later.c.replaces == _json.seq, _later.c.seq <= _SEQ, _later.c.replaces > _AFTER
     replaced_by = sa.func.coalesce(sa.cast(_later.c.seq, sa.Text), literal("null"))
-    pieces = replaced_by, literal(LIVE), flag(_later.c.seq.is_(None)), _json.ending
-    json = reduce(lambda one, other: one.concat(other), pieces, _json.opening)
+    is_live = flag(_later.c.seq.is_(None))
+    json = concatenated(_json.opening, replaced_by, literal(LIVE), is_live, _json.ending)
     found = sa.outerjoin(table_of(ChangeJSON), _later, sa.and_(*is_later))
     return sa.select(_json.seq, json.label("json")).select_from(found).where(_json.seq > _AFTER)
 

@@ -68,7 +68,7 @@ def derive_everything(session: Session, progress: Callable[[int], object] = lamb
 def derive_standings(session: Session, until: int) -> None:
     """Fill the table of standings, which is empty, with what follows from the entries up to `until`."""
     position_id = 1
-    for country in _countries(session):
+    for country in countries_heard(session):
         position_id = insert(session, standings_of(session, country, until), position_id)
     derive_positions(session)
 
@@ -76,11 +76,12 @@ def derive_standings(session: Session, until: int) -> None:
 def derive_positions(session: Session) -> None:
     """Fill the table of positions as JSON anew with what the standings hold, as countries are named now."""
     session.execute(sa.delete(table_of(PositionJSON)))
-    for country in _countries(session):
+    for country in countries_heard(session):
         keep_positions_of(session, country)
 
 
-def _countries(session: Session) -> Sequence[str]:
+def countries_heard(session: Session) -> Sequence[str]:
+    """Return the countries that have any lines."""
     return session.scalars(
         sa.select(col(Line.country_code)).distinct().order_by(col(Line.country_code))
     ).all()

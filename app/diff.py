@@ -106,17 +106,22 @@ def steps_of(stands: Iterable[Stand], before: Stand | None = None) -> Iterator[S
     before = before or NOTHING
     for stand in stands:
         if stand.step is not None:
-            cause = Cause.WITHDRAWN if stand.shown_seq is None else Cause.STATED
+            cause = _cause(stand.shown_seq is None)
             seqs = tuple(numbers(stand.step_seqs))
             yield Step(stand.holds_from, before, stand, cause, seqs, stand.step == AFFIRMED)
         before = stand
+
+
+def _cause(is_nothing: bool) -> Cause:
+    """Return why a line answers something else, or nothing any more, when something is said in it."""
+    return Cause.WITHDRAWN if is_nothing else Cause.STATED
 
 
 def step_of_entry(before: Stand, after: Stand, entry: int, action: Action) -> Step | None:
     """Return the step that a ledger entry is for a line, or None if it is none."""
     if before.differs(after):
         causes = {Action.CORRECT: Cause.CORRECTED, Action.RETRACT: Cause.RETRACTED}
-        stated = Cause.WITHDRAWN if after.shown_seq is None else Cause.STATED
+        stated = _cause(after.shown_seq is None)
         return Step(entry, before, after, causes.get(action, stated), (entry,))
     if action is Action.STATE and after.affirmations > before.affirmations:
         return Step(entry, before, after, Cause.STATED, (entry,), is_affirmation=True)
@@ -272,7 +277,7 @@ def _net_of_days(
     found = []
     for key, (_, before, after, step_seqs) in nets.items():
         # After the last step nothing differs any more that is compared.
-        cause = Cause.WITHDRAWN if after.shown_seq is None else Cause.STATED
+        cause = _cause(after.shown_seq is None)
         step = Step(span[1], before, after, cause, tuple({*numbers(step_seqs)}))
         found.append(Difference(key, step, span, is_reversed=is_reversed))
 
@@ -306,16 +311,15 @@ def net_page(
 
     The same as `diff_days` tells, where what is wanted only narrows the lines.
     """
-    span, is_reversed, stale_after = (min(days), max(days)), days[0] > days[1], viewer.stale_after.days
-    lines = wanted.lines()
+    span, lines, stale_after = (min(days), max(days)), wanted.lines(), viewer.stale_after
     nets = nets_shown(viewer.session, seq, span, lines, stale_after=stale_after, start=start, most=most)
-    return [_shown(net, is_reversed=is_reversed) for net in nets]
+    return [_shown(net, is_reversed=days[0] > days[1]) for net in nets]
 
 
 def _shown(net: ShownNet, *, is_reversed: bool) -> Shown:
     key, step_seqs, contested, (before, after) = net
     op = _op(before is None, after is None, is_reversed=is_reversed)
-    cause = Cause.WITHDRAWN if after is None else Cause.STATED
+    cause = _cause(after is None)
     ends = before or NULL, after or NULL
     if is_reversed:
         ends, contested = ends[::-1], contested[::-1]

@@ -429,7 +429,7 @@ def history_rows(
         if item is not None and (takes_all or wanted.passes(item.view)):
             valid_to = "null" if ends is None else f'"{ends}"'
             days = f'"valid_from":"{first}","valid_to":{valid_to}'
-            yield Item(HistoryRow, f"{item.json[:-1]},{days}}}")
+            yield Item(HistoryRow, b"%b,%b}" % (item.utf8[:-1], days.encode()))
 
 
 def datapackage(

@@ -189,12 +189,12 @@ def asked_on(seq: int, day: date, until: date, stale_after: timedelta) -> dict[s
     Nothing is looked for that takes effect after `until`, which is not later. A position last affirmed
     more than `stale_after` before `day` is stale.
     """
-    return {"seq": seq, "day": until, "fresh_from": fresh_from(day, stale_after.days)}
+    return {"seq": seq, "day": until, "fresh_from": fresh_from(day, stale_after)}
 
 
-def fresh_from(day: date, stale_after: int) -> date:
+def fresh_from(day: date, stale_after: timedelta) -> date:
     """Return the first day such that what was last affirmed on it is not stale on `day`."""
-    return date.fromordinal(max(day.toordinal() - stale_after, date.min.toordinal()))
+    return date.fromordinal(max(day.toordinal() - stale_after.days, date.min.toordinal()))
 
 
 _SEQ = sa.bindparam("seq", type_=sa.BigInteger)

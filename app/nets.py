@@ -1,7 +1,7 @@
 """Nets: what lines answer on two days, where that differs in the end."""
 
 from collections.abc import Callable, Iterable
-from datetime import date
+from datetime import date, timedelta
 from functools import cache
 from operator import itemgetter
 from typing import Any, NamedTuple
@@ -14,13 +14,11 @@ from app.filters import fresh_from, is_stale
 from app.lines import EVERY, LineKey, Lines, Shape, live_between
 from app.prepared import Prepared
 from app.report_counts import reports_on
-from app.spans import day_before, touched_lines
-from app.spelling import as_utf8, going_on, utf8, whole
+from app.spans import AFTER, SEQ, UNTIL, day_before, is_between, touched_lines
+from app.spelling import as_utf8, going_on, going_on_from, utf8, whole
 from app.standings import CHANGED, NOTHING, STORED, PositionJSON, Stand, Standing
 
 _standing, _position = table_of(Standing), table_of(PositionJSON)
-_SEQ = sa.bindparam("seq", type_=sa.BigInteger)
-_AFTER, _UNTIL = (sa.bindparam(name, type_=sa.Date) for name in ("after", "until"))
 
 
 class Net(NamedTuple):
@@ -76,18 +74,19 @@ def nets_shown(
     days: tuple[date, date],
     lines: Lines,
     *,
-    stale_after: int,
+    stale_after: timedelta,
     start: LineKey,
     most: int,
 ) -> list[ShownNet]:
     """Return at most `most` of what `nets_between` returns, in order, from a line on, it included.
 
-    What was last affirmed more than `stale_after` days before is stale.
+    What was last affirmed more than `stale_after` before is stale.
     """
     (after, until), (fresh_after, fresh_until) = days, (fresh_from(day, stale_after) for day in days)
-    asked = {"after": after, "until": until, "fresh_after": fresh_after, "fresh_until": fresh_until}
-    begins = dict(zip(("country", "component"), start, strict=True))
-    rows = _shown(lines.shape).rows(session, seq=seq, most=most, **begins, **asked, **lines.values())
+    asked: dict[str, Any] = {"after": after, "until": until}
+    asked |= {"fresh_after": fresh_after, "fresh_until": fresh_until}
+    asked |= going_on_from(start) | lines.values()
+    rows = _shown(lines.shape).rows(session, seq=seq, most=most, **asked)
     return [
         ShownNet(
             (country, component),
@@ -109,10 +108,10 @@ def _shown(shape: Shape) -> Prepared:
         country, component, line_id, seqs, held_before, was_contested, held_after, is_contested = found.c
         source: Any = found
         json = []
-        for held, day, fresh in ((held_before, _AFTER, "fresh_after"), (held_after, _UNTIL, "fresh_until")):
+        for held, day, fresh in ((held_before, AFTER, "fresh_after"), (held_after, UNTIL, "fresh_until")):
             position = _position.alias()
             stale = is_stale(position.c, sa.bindparam(fresh, type_=sa.Date))
-            json.append(as_utf8(dialect, whole(position.c, stale, reports_on(line_id, _SEQ, day))))
+            json.append(as_utf8(dialect, whole(position.c, stale, reports_on(line_id, SEQ, day))))
             # Joined: SQLite would take half as long again to ask for each by itself.
             source = sa.outerjoin(source, position, position.c.id == held)
         return sa.select(country, component, seqs, was_contested, is_contested, *json).select_from(source)
@@ -159,9 +158,7 @@ def _differing(
     before, after = ends
     join_up = sa.func.string_agg if dialect == "postgresql" else sa.func.group_concat
     steps = sa.select(join_up(_standing.c.step_seqs, sa.literal_column("','"))).where(
-        *(_standing.c.line_id == touched.c.id, _standing.c.step == CHANGED),
-        *(_standing.c.holds_from > _AFTER, _standing.c.holds_from <= _UNTIL),
-        live_between(_standing.c, _SEQ, _SEQ),
+        _standing.c.line_id == touched.c.id, _standing.c.step == CHANGED, is_between(_standing.c)
     )
     told_steps = sa.func.coalesce(steps.correlate(touched).scalar_subquery(), "")
     days = day_before(touched).correlate(touched).scalar_subquery(), touched.c.last
@@ -180,4 +177,4 @@ def _is_contested(end: Any) -> Any:
 
 def _is_live_on(columns: Any, line_id: Any, day: Any) -> Any:
     is_of_day = columns.line_id == line_id, columns.holds_from == day
-    return sa.and_(*is_of_day, live_between(columns, _SEQ, _SEQ))
+    return sa.and_(*is_of_day, live_between(columns, SEQ, SEQ))

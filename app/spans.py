@@ -14,8 +14,8 @@ from app.prepared import Prepared
 from app.standings import KEY, NOTHING, STORED, Stand, Standing
 
 _line, _standing = table_of(Line), table_of(Standing)
-_SEQ = sa.bindparam("seq", type_=sa.BigInteger)
-_AFTER, _UNTIL = (sa.bindparam(name, type_=sa.Date) for name in ("after", "until"))
+SEQ = sa.bindparam("seq", type_=sa.BigInteger)
+AFTER, UNTIL = (sa.bindparam(name, type_=sa.Date) for name in ("after", "until"))
 
 
 class Span(NamedTuple):
@@ -54,9 +54,9 @@ def _spans(shape: Shape) -> Prepared:
     at = sa.and_(
         told.c.line_id == touched.c.id,
         told.c.holds_from
-        >= sa.func.coalesce(day_before(touched).correlate(touched).scalar_subquery(), _AFTER),
-        told.c.holds_from <= _UNTIL,
-        live_between(told.c, _SEQ, _SEQ),
+        >= sa.func.coalesce(day_before(touched).correlate(touched).scalar_subquery(), AFTER),
+        told.c.holds_from <= UNTIL,
+        live_between(told.c, SEQ, SEQ),
     )
     line, columns = list(touched.c)[:3], (told.c[name] for name in STORED)
     return Prepared(sa.select(*line, *columns).select_from(sa.join(touched, told, at)))
@@ -71,15 +71,20 @@ def touched_lines(shape: Shape) -> Any:
     found = sa.select(*KEY, _line.c.id, last).select_from(
         sa.join(_standing, _line, _line.c.id == _standing.c.line_id)
     )
-    between = _standing.c.holds_from > _AFTER, _standing.c.holds_from <= _UNTIL
-    live = live_between(_standing.c, _SEQ, _SEQ)
-    return found.where(*between, live, shape.condition()).group_by(_line.c.id).subquery("touched")
+    found = found.where(is_between(_standing.c), shape.condition())
+    return found.group_by(_line.c.id).subquery("touched")
+
+
+def is_between(columns: Any) -> sa.ColumnElement[bool]:
+    """Return the condition that something is answered from a day later than `after` on, up to `until`."""
+    days = columns.holds_from > AFTER, columns.holds_from <= UNTIL
+    return sa.and_(*days, live_between(columns, SEQ, SEQ))
 
 
 def day_before(touched: Any) -> Any:
     """Return the query of the day from which a line answers what it does on the day `after`."""
     first = _standing.alias("first")
     found = sa.select(first.c.holds_from).where(
-        first.c.line_id == touched.c.id, first.c.holds_from <= _AFTER, live_between(first.c, _SEQ, _SEQ)
+        first.c.line_id == touched.c.id, first.c.holds_from <= AFTER, live_between(first.c, SEQ, SEQ)
     )
     return found.order_by(first.c.holds_from.desc()).limit(1)

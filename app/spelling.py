@@ -58,8 +58,7 @@ def page_on(
     """Return at most `most` of what `shown_on` returns, in order, from a line on, it included."""
     lines = wanted.lines()
     query = _going_on(lines.shape, wanted.in_any_line())
-    begins = dict(zip(("country", "component"), start, strict=True))
-    rows = query.rows(session, **asked, **lines.values(), **begins, most=most)
+    rows = query.rows(session, **asked, **lines.values(), **going_on_from(start), most=most)
     return [json for _, _, json in rows]
 
 
@@ -102,8 +101,7 @@ def _query(dialect: str, shape: Shape, wanted: PositionFilter, *, with_stand: bo
 
 def whole(kept: Any, is_stale: Any, reports: Any) -> Any:
     """Return the JSON of a position, by the columns of `PositionJSON`, as part of a query."""
-    pieces = kept.opening, flag(is_stale), kept.middle, sa.cast(reports, sa.Text), kept.ending
-    return reduce(lambda one, other: one.concat(other), pieces)
+    return concatenated(kept.opening, flag(is_stale), kept.middle, sa.cast(reports, sa.Text), kept.ending)
 
 
 @lru_cache(500)
@@ -136,8 +134,16 @@ def _count(shape: Shape, wanted: PositionFilter) -> Prepared:
 
 def going_on(dialect: str, query: sa.Select[Any], key: Sequence[Any]) -> sa.Select[Any]:
     """Return the query of the next of what a query finds in lines, by their key, from a line on."""
-    start = sa.tuple_(*(sa.bindparam(name, type_=sa.Text) for name in ("country", "component")))
+    start = sa.tuple_(*(sa.bindparam(name, type_=sa.Text) for name in _START))
     return _in_order(dialect, query.where(sa.tuple_(*_order(dialect, key)) >= start), key)
+
+
+def going_on_from(start: LineKey) -> dict[str, str]:
+    """Return the parameters of `going_on` for a line, the first one that is wanted."""
+    return dict(zip(_START, start, strict=True))
+
+
+_START = ("country", "component")
 
 
 def _in_order(dialect: str, query: sa.Select[Any], key: Sequence[Any]) -> sa.Select[Any]:
@@ -154,7 +160,7 @@ Cut = tuple[bytes, bytes, bytes]
 
 def kept(session: Session, ids: Collection[int]) -> dict[int, Cut]:
     """Return what is kept of positions, by their ids."""
-    rows = _KEPT_WITH_IDS.rows(session, ids=sorted(ids)) if ids else ()
+    rows = _KEPT_WITH_IDS.rows(session, ids=sorted(ids))
     return {row[0]: (utf8(row[1]), utf8(row[2]), utf8(row[3])) for row in rows}
 
 
@@ -281,6 +287,11 @@ def spelt(dialect: str, template: str, *values: Any) -> Any:
     """Return a template of ours with values in it, `%s` for each, as part of a query."""
     spell = sa.func.format if dialect == "postgresql" else sa.func.printf
     return spell(literal(template), *values, type_=sa.Text())
+
+
+def concatenated(*pieces: Any) -> Any:
+    """Return texts one after the other, as part of a query."""
+    return reduce(lambda one, other: one.concat(other), pieces)
 
 
 def as_utf8(dialect: str, text: Any) -> Any:

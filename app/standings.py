@@ -302,10 +302,9 @@ def moves_between(
         for line_id, seq in _moved(lines.shape, moment).rows(session, **asked):
             moved.setdefault(line_id, {first}).add(seq)
     pairs = sorted((line_id, seq) for line_id, moments in moved.items() for seq in moments)
+    rows = _KNOWN.rows(session, pairs=pairs, day=day) if pairs else ()
     found: dict[LineKey, list[tuple[int, int, Stand]]] = {}
-    for country, component, line_id, seq, *cells in (
-        _KNOWN.rows(session, pairs=pairs, day=day) if pairs else ()
-    ):
+    for country, component, line_id, seq, *cells in rows:
         stand = NOTHING if cells[0] is None else Stand._make((*cells, 0))
         found.setdefault((country, component), []).append((seq, line_id, stand))
     return {key: _moves(sorted(known, key=itemgetter(0))) for key, known in sorted(found.items())}

@@ -20,7 +20,7 @@ from app.changes import Change
 from app.collecting import uncollected
 from app.dates import BadDate, Edtf, parse_edtf
 from app.db import among, canonical_json, table_of
-from app.deriving import standings_of
+from app.deriving import countries_heard, standings_of
 from app.digests import NO_DIGEST, SOURCE_FIELDS, entry_json, next_digest
 from app.fields import canonical_url
 from app.lines import Line, LineEntry, heard_in
@@ -391,9 +391,7 @@ def _misplaced(session: Session, until: int) -> int | None:
     standing, line = table_of(Standing), table_of(Line)
     found: set[int] = set()
     columns = [name for name in Standing.model_fields if name != "position_id"]
-    for country in session.scalars(
-        sa.select(line.c.country_code).distinct().order_by(line.c.country_code)
-    ).all():
+    for country in countries_heard(session):
         opened = standings_of(session, country, until).opened
         expected = {tuple(row[name] for name in columns) for row in opened}
         stored = sa.select(*(standing.c[name] for name in columns))

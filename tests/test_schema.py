@@ -113,7 +113,8 @@ READS = (
 def test_what_was_recorded_outlives_migrations_down_and_up_to_the_byte(
     recorded: Database, contributor: TestClient
 ) -> None:
-    correction = {"reason": AWKWARD, "statement": {"firmness": "committed", "notes": AWKWARD}}
+    awkward = f"{AWKWARD}\n/\u00a0é"
+    correction = {"reason": awkward, "statement": {"firmness": "committed", "notes": awkward}}
     assert contributor.post("/v1/changes/1/correction", json=correction).status_code == 201
 
     def answers() -> dict[str, tuple[int, bytes]]:
