@@ -104,8 +104,12 @@ def run(connection: Connection, sql: str, parameters: Any) -> Sequence[Any]:
 
 def run_each(connection: Connection, sql: str, rows: Sequence[Any]) -> None:
     """Have the driver run the same with each of these parameters; its errors come as SQLAlchemy's own do."""
+    cursor = connection.connection.cursor()
     try:
-        connection.connection.cursor().executemany(sql, rows)
+        if len(rows) == 1:
+            cursor.execute(sql, rows[0])  # PostgreSQL's driver would ask twice for one of many
+        else:
+            cursor.executemany(sql, rows)
     except connection.dialect.loaded_dbapi.Error as error:
         raise _as_ours(connection, sql, rows, error) from error
 

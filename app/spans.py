@@ -9,7 +9,7 @@ import sqlalchemy as sa
 from sqlmodel import Session
 
 from app.db import table_of
-from app.lines import EVERY, Line, LineKey, Lines, Shape, live_between
+from app.lines import EVERY, Line, LineKey, Lines, Shape, live_between, unsought
 from app.prepared import Prepared
 from app.standings import KEY, NOTHING, STORED, Stand, Standing
 
@@ -84,7 +84,6 @@ def is_between(columns: Any) -> sa.ColumnElement[bool]:
 def day_before(touched: Any) -> Any:
     """Return the query of the day from which a line answers what it does on the day `after`."""
     first = _standing.alias("first")
-    found = sa.select(first.c.holds_from).where(
-        first.c.line_id == touched.c.id, first.c.holds_from <= AFTER, live_between(first.c, SEQ, SEQ)
-    )
+    is_before = first.c.line_id == touched.c.id, first.c.holds_from <= AFTER
+    found = sa.select(first.c.holds_from).where(*is_before, live_between(unsought(first.c), SEQ, SEQ))
     return found.order_by(first.c.holds_from.desc()).limit(1)

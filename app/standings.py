@@ -26,6 +26,7 @@ from app.lines import (
     Lines,
     Shape,
     live_between,
+    unsought,
 )
 from app.prepared import Prepared
 from app.report_counts import reports_on
@@ -136,7 +137,7 @@ def _last(line_id: Any, seq: Any) -> Any:
     last = _standing.alias("last")
     return (
         sa.select(last)
-        .where(last.c.line_id == line_id, last.c.holds_from <= _DAY, live_between(last.c, seq, seq))
+        .where(last.c.line_id == line_id, last.c.holds_from <= _DAY, live_between(unsought(last.c), seq, seq))
         .order_by(last.c.holds_from.desc(), last.c.seq.desc())
         .limit(1)
         .correlate_except(last)
