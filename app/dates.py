@@ -9,6 +9,7 @@ import re
 from calendar import monthrange
 from dataclasses import dataclass
 from datetime import date
+from functools import lru_cache
 
 _DAY = re.compile(r"[0-9]{4}-[0-9]{2}-[0-9]{2}")
 
@@ -45,6 +46,8 @@ class BadDate(ValueError):
         self.code = code
 
 
+# Few dates are met again and again.
+@lru_cache(10_000)
 def parse_edtf(text: str) -> Edtf:
     """Return what `text` says, with its bounds.
 

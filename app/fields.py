@@ -123,6 +123,8 @@ def _canonical_url(url: str) -> str:
     return str(normal)
 
 
+# Whatever is recorded at once has the same, and it is spelt several times.
+@lru_cache(100)
 def instant_text(instant: datetime) -> str:
     """Return an aware UTC instant as RFC 3339 text, always with microseconds."""
     return f"{instant.isoformat(timespec='microseconds')[:26]}Z"  # without its offset

@@ -48,6 +48,7 @@ class Intake:
 
     session: Session
     entering: Appending
+    _countries: dict[str, CountryFacts | None] = field(default_factory=dict)
     _sources: dict[tuple[str | None, ...], Source | Values] = field(default_factory=dict)
     _made: dict[int, Values] = field(default_factory=dict)
     _newest_source: int | None = None
@@ -81,8 +82,10 @@ class Intake:
 
     def country(self, given: str) -> CountryFacts | None:
         """Return the country that a code or an alias means."""
-        code = find_code(self.session, given)
-        return None if code is None else every_country(self.session)[code]
+        if given not in self._countries:
+            code = find_code(self.session, given)
+            self._countries[given] = None if code is None else every_country(self.session)[code]
+        return self._countries[given]
 
     def source(self, new: NewSource) -> Source | Values | None:
         """Return the newest source that `new` means, or None if the record has none yet."""

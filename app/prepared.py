@@ -7,11 +7,13 @@ from collections import namedtuple
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
+from operator import itemgetter
 from typing import Any
 
 import sqlalchemy as sa
 from sqlalchemy.engine import Connection, Dialect
 from sqlalchemy.exc import DBAPIError
+from sqlalchemy.types import TypeEngine
 from sqlmodel import Session
 
 from app.sessions import connection_of
@@ -137,10 +139,10 @@ def insert_rows(session: Session, table: Any, rows: Sequence[Mapping[str, Any]])
     """
     connection = connection_of(session)
     sql, columns = _insertion(table, connection.dialect)
-    cells = [
-        [row[name] for row in rows] if convert is None else [convert(row[name]) for row in rows]
-        for name, convert in columns.items()
-    ]
+    cells = []
+    for name, convert in columns.items():
+        given = map(itemgetter(name), rows)
+        cells.append(given if convert is None else map(convert, given))
     found: Any = zip(*cells, strict=True)
     if not connection.dialect.positional:
         found = (dict(zip(columns, row, strict=True)) for row in found)
@@ -148,17 +150,24 @@ def insert_rows(session: Session, table: Any, rows: Sequence[Mapping[str, Any]])
 
 
 @lru_cache(100)
-def _insertion(table: Any, dialect: Dialect) -> tuple[str, dict[str, Callable[[Any], Any] | None]]:
+def _insertion(table: Any, dialect: Dialect) -> tuple[str, dict[str, Convert | None]]:
     """Return a table's insertion in the words of a database, and what turns each column into the driver's."""
-    columns = {each.name: each.type.dialect_impl(dialect).bind_processor(dialect) for each in table.columns}
+    columns = {each.name: _into(each.type, dialect) for each in table.columns}
     return str(table.insert().compile(dialect=dialect, column_keys=list(columns))), columns
+
+
+def _into(kind: TypeEngine[Any], dialect: Dialect) -> Convert | None:
+    """Return what turns a value of a type into what the driver takes; None where that is the same."""
+    convert: Convert | None = kind.dialect_impl(dialect).bind_processor(dialect)
+    is_time = isinstance(getattr(kind, "impl", kind), sa.Date | sa.DateTime)
+    # Few days are met again and again, and for SQLite SQLAlchemy spells each of them in Python.
+    return lru_cache(10_000)(convert) if convert is not None and is_time else convert
 
 
 def _compiled(query: Query, dialect: Dialect) -> _Compiled:
     compiled: Any = query.compile(dialect=dialect)
     columns = list(query.selected_columns) if isinstance(query, sa.SelectBase) else []
-    binds = {name: bind.type.dialect_impl(dialect) for bind, name in compiled.bind_names.items()}
-    into = {name: kind.bind_processor(dialect) for name, kind in binds.items()}
+    into = {name: _into(bind.type, dialect) for bind, name in compiled.bind_names.items()}
     out_of = (
         (place, column.type.dialect_impl(dialect).result_processor(dialect, None))
         for place, column in enumerate(columns)

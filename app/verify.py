@@ -18,7 +18,7 @@ from sqlmodel import Session, col
 
 from app.changes import Change
 from app.collecting import uncollected
-from app.dates import BadDate, Edtf, parse_edtf
+from app.dates import BadDate, parse_edtf
 from app.db import among, canonical_json, table_of
 from app.deriving import countries_heard, standings_of
 from app.digests import NO_DIGEST, SOURCE_FIELDS, entry_json, next_digest
@@ -294,11 +294,6 @@ _DAYS_AND_LISTS = [*_DAYS, *_readers(_STATEMENT, refuses=_list, conditions=_list
 _LINE_DAYS = _readers(_IN_LINE, effective_on=_day, starts_on=_day)
 
 
-@lru_cache(10_000)
-def _edtf(text: str) -> Edtf:
-    return parse_edtf(text)
-
-
 def _is_found_by_url(source: Any) -> bool:
     try:
         return bool(source.canonical_url == (source.url and canonical_url(source.url)))
@@ -338,7 +333,7 @@ def _underived(entry: _Entry) -> str | None:
     if statement is None:
         return "a retraction stands in a line" if entry.lines else None
     try:
-        edtf = _edtf(statement.stated_on)
+        edtf = parse_edtf(statement.stated_on)
     except BadDate as error:
         return f"its stated_on cannot be read: {error}"
     if (statement.stated_earliest_on, statement.stated_latest_on) != (edtf.earliest_on, edtf.latest_on):
