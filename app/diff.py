@@ -23,7 +23,7 @@ from app.lines import LineKey, Lines
 from app.nets import ShownNet, count_nets, nets_between, nets_shown
 from app.positions import COMPARED, PositionView, compared
 from app.spans import spans_between
-from app.spelling import NULL
+from app.spelling import NULL, utf8
 from app.standings import (
     AFFIRMED,
     NOTHING,
@@ -173,7 +173,7 @@ class Difference(NamedTuple):
         seq = step.at if self.is_event and isinstance(step.at, int) else "null"
         at = f'"on":{on},"seq":{seq}'
         seqs = ",".join(map(str, sorted(step.seqs)))
-        return Item(DiffEntry, b"".join(_spelt(self.op, self.key, step.cause, at, ends, contested, seqs)))
+        return Item(DiffEntry, _spelt(self.op, self.key, step.cause, at, ends, contested, seqs))
 
 
 def _op(was_nothing: bool, is_nothing: bool, *, is_reversed: bool) -> Op:
@@ -187,12 +187,14 @@ def _op(was_nothing: bool, is_nothing: bool, *, is_reversed: bool) -> Op:
 
 def _spelt(
     op: Op, key: LineKey, cause: Cause, at: str, ends: Ends, contested: tuple[bool, bool], seqs: str
-) -> tuple[bytes, ...]:
-    """Return the JSON of a `DiffEntry`, to be joined; `at` is its `on` and its `seq`, `seqs` have commas."""
-    fields = _fields(_wording(ends[0]), _wording(ends[1]), contested) if op is Op.CHANGED else b"{}"
+) -> bytes:
+    """Return the JSON of a `DiffEntry`; `at` is its `on` and its `seq`, `seqs` are joined by commas."""
+    before, after = ends
+    fields = _fields(_wording(before), _wording(after), contested) if op is Op.CHANGED else b"{}"
     told = f'{{"op":"{op}","country":"{key[0]}","component":"{key[1]}","cause":"{cause}",{at},"before":'
-    rest = b',"fields":%b,"seqs":[%b]}' % (fields, seqs.encode())
-    return told.encode(), ends[0], b',"after":', ends[1], rest
+    # Joined: to format bytes that are long takes longer.
+    rest = b',"fields":', fields, b',"seqs":[', seqs.encode(), b"]}"
+    return b"".join((told.encode(), before, b',"after":', after, *rest))
 
 
 @dataclass(frozen=True, slots=True)
@@ -216,7 +218,7 @@ class Diff:
 @lru_cache(10_000)
 def _fields(old: bytes, new: bytes, contested: tuple[bool, bool]) -> bytes:
     """Return the fields that differ between two wordings, each with its two values, as JSON."""
-    before, after = _said(old, contested[0]), _said(new, contested[1])
+    before, after = (_said(*each) for each in zip((old, new), map(bool, contested), strict=True))
     differing = [
         b'"%b":[%b,%b]' % (name.encode(), was, is_now)
         for name, (was, meant), (is_now, means) in zip(COMPARED, before, after, strict=True)
@@ -317,15 +319,16 @@ def net_page(
 
 
 def _shown(net: ShownNet, *, is_reversed: bool) -> Shown:
-    key, step_seqs, contested, (before, after) = net
+    country, component, step_seqs, was_contested, is_contested, before, after = net
     op = _op(before is None, after is None, is_reversed=is_reversed)
     cause = _cause(after is None)
-    ends = before or NULL, after or NULL
+    ends, contested = (utf8(before or NULL), utf8(after or NULL)), (was_contested, is_contested)
     if is_reversed:
         ends, contested = ends[::-1], contested[::-1]
     seqs = step_seqs if step_seqs.isdigit() else ",".join(map(str, sorted({*numbers(step_seqs)})))
+    key = country, component
     told = _spelt(op, key, cause, '"on":null,"seq":null', ends, contested, seqs)
-    return Shown(key, op, Item(DiffEntry, b"".join(told)))
+    return Shown(key, op, Item(DiffEntry, told))
 
 
 def net_counts(viewer: Viewer, seq: int, days: tuple[date, date], wanted: PositionFilter) -> Mapping[Op, int]:

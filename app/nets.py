@@ -15,7 +15,7 @@ from app.lines import EVERY, LineKey, Lines, Shape, live_between
 from app.prepared import Prepared
 from app.report_counts import reports_on
 from app.spans import AFTER, SEQ, UNTIL, day_before, is_between, touched_lines
-from app.spelling import as_utf8, going_on, going_on_from, utf8, whole
+from app.spelling import as_utf8, going_on, going_on_from, whole
 from app.standings import CHANGED, NOTHING, STORED, PositionJSON, Stand, Standing
 
 _standing, _position = table_of(Standing), table_of(PositionJSON)
@@ -60,12 +60,16 @@ def _nets(shape: Shape) -> Prepared:
 class ShownNet(NamedTuple):
     """What is shown of a line that answers otherwise on two days."""
 
-    key: LineKey
+    country: str
+    component: str
     step_seqs: str
-    contested: tuple[bool, bool]
-    """Whether what it holds is contested, on each of the days."""
-    held: tuple[bytes | None, bytes | None]
-    """What it holds on each of the days, as JSON."""
+    was_contested: bool
+    """Whether what it holds is contested, on the first of the days."""
+    is_contested: bool
+    """On the second."""
+    before: str | bytes | None
+    """What it holds on the first of the days, as JSON."""
+    after: str | bytes | None
 
 
 def nets_shown(
@@ -87,17 +91,7 @@ def nets_shown(
     asked |= {"fresh_after": fresh_after, "fresh_until": fresh_until}
     asked |= going_on_from(start) | lines.values()
     rows = _shown(lines.shape).rows(session, seq=seq, most=most, **asked)
-    return [
-        ShownNet(
-            (country, component),
-            seqs,
-            (bool(was_contested), bool(is_contested)),
-            (before and utf8(before), after and utf8(after)),
-        )
-        for country, component, seqs, was_contested, is_contested, before, after in sorted(
-            rows, key=itemgetter(0, 1)
-        )
-    ]
+    return list(map(ShownNet._make, sorted(rows, key=itemgetter(0, 1))))
 
 
 @cache
@@ -147,7 +141,8 @@ def _counts(shape: Shape) -> Prepared:
 
 
 def _of_shown(end: Any) -> list[Any]:
-    return [end.c.position_id, _is_contested(end)]
+    # As the driver has it: to be made a truth of Python's it would be looked at row by row.
+    return [end.c.position_id, sa.type_coerce(_is_contested(end), sa.Integer)]
 
 
 def _differing(

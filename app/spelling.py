@@ -296,7 +296,8 @@ def concatenated(*pieces: Any) -> Any:
 
 def as_utf8(dialect: str, text: Any) -> Any:
     """Return a text as bytes where these are sooner read: the driver would decode it for us to encode it."""
-    return text if dialect == "postgresql" else sa.cast(text, sa.LargeBinary)
+    # The driver has bytes already: SQLAlchemy would look at them row by row.
+    return text if dialect == "postgresql" else sa.type_coerce(sa.cast(text, sa.LargeBinary), sa.Text)
 
 
 def utf8(text: str | bytes) -> bytes:
