@@ -49,7 +49,14 @@ Component = Annotated[Several, typer.Option(metavar="WORD", help="troops, air, s
 Kind = Annotated[
     Several, typer.Option(metavar="WORD", help="troops, air, sea, refusal or support; repeatable.")
 ]
+Firmness = Annotated[Several, typer.Option(metavar="WORD", help="Exactly this firm; repeatable.")]
 MinFirmness = Annotated[str | None, typer.Option(metavar="WORD", help="At least this firm, on its ladder.")]
+Condition = Annotated[
+    Several, typer.Option(metavar="WORD", help="Depending on ceasefire, us_backstop …; repeatable.")
+]
+Words = Annotated[
+    str | None, typer.Option("--text", metavar="TEXT", help="With this in summary, quote or speaker.")
+]
 FORMAT = "Default: a table on a terminal, JSON into a file or a pipe."
 
 
@@ -145,17 +152,13 @@ def positions(
     group: Group = None,
     component: Component = None,
     kind: Kind = None,
-    firmness: Annotated[Several, typer.Option(metavar="WORD", help="Exactly this firm; repeatable.")] = None,
+    firmness: Firmness = None,
     min_firmness: MinFirmness = None,
-    condition: Annotated[
-        Several, typer.Option(metavar="WORD", help="Depending on ceasefire, us_backstop …; repeatable.")
-    ] = None,
+    condition: Condition = None,
     contested: Annotated[
         bool | None, typer.Option("--contested/--uncontested", help="Only contested ones, or only others.")
     ] = None,
-    text: Annotated[
-        str | None, typer.Option(metavar="TEXT", help="With this in summary, quote or speaker.")
-    ] = None,
+    text: Words = None,
     url: Url = None,
     shape: Annotated[Shape | None, typer.Option("--format", help=FORMAT)] = None,
 ) -> None:
@@ -217,7 +220,10 @@ def diff(
     group: Group = None,
     component: Component = None,
     kind: Kind = None,
+    firmness: Firmness = None,
     min_firmness: MinFirmness = None,
+    condition: Condition = None,
+    text: Words = None,
     url: Url = None,
     shape: Annotated[Shape | None, typer.Option("--format", help=FORMAT)] = None,
     exit_code: Annotated[
@@ -244,7 +250,10 @@ def diff(
         "group": group,
         "component": component,
         "kind": kind,
+        "firmness": firmness,
         "min_firmness": min_firmness,
+        "condition": condition,
+        "q": text,
     }
     wanted = shape_of(shape)
     with asking(url) as tracker:
@@ -270,7 +279,10 @@ def follow(
     group: Group = None,
     component: Component = None,
     kind: Kind = None,
+    firmness: Firmness = None,
     min_firmness: MinFirmness = None,
+    condition: Condition = None,
+    text: Words = None,
     voice: Annotated[
         Several, typer.Option(metavar="WORD", help="government, head_of_state or report; repeatable.")
     ] = None,
@@ -300,7 +312,10 @@ def follow(
                 group=group,
                 component=component,
                 kind=kind,
+                firmness=firmness,
                 min_firmness=min_firmness,
+                condition=condition,
+                q=text,
                 voice=voice,
                 source=source,
                 action=action,

@@ -21,6 +21,7 @@ from app.cli import app
 from app.client import Tracker
 from app.in_process import ADDRESS, InProcess
 from app.reports import change_line, diff_table, plain, positions_table
+from app.routes.filters import LedgerQuery
 from app.settings import Settings
 from tests import make, serving
 
@@ -64,6 +65,33 @@ def test_positions_are_narrowed_as_the_api_narrows_them(run: Run) -> None:
     assert countries("--condition", "ceasefire") == countries("--text", "plans") == ["PL"]
     assert countries("--seq", "1") == ["PL"]
     assert countries("--contested") == countries("--component", "sea") == countries("--seq", "0") == []
+
+
+def test_differences_are_narrowed_as_the_api_narrows_them(run: Run) -> None:
+    def countries(*arguments: str) -> list[str]:
+        return [each["country"] for each in json.loads(run(*DIFF, *arguments).stdout)["items"]]
+
+    assert countries() == ["IT", "PL"]
+    assert countries("--condition", "ceasefire") == countries("--text", "plans") == ["PL"]
+    assert countries("--firmness", "declared") == ["IT"]
+
+
+def test_what_is_followed_is_narrowed_by_the_names_of_the_api(
+    run: Run, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked: dict[str, object] = {}
+
+    def follow(_: Tracker, after: int | None, **filters: object) -> Iterator[object]:
+        asked.update(filters, after=after)
+        return iter(())
+
+    monkeypatch.setattr(Tracker, "follow", follow)
+    narrowed = ("--condition", "ceasefire", "--text", "plans", "--firmness", "planned")
+
+    assert run("follow", "--after", "0", *narrowed).exit_code == 0
+    given = {name: value for name, value in asked.items() if value is not None}
+    assert given == {"after": 0, "condition": ["ceasefire"], "q": "plans", "firmness": ["planned"]}
+    assert given.keys() - {"after"} <= LedgerQuery.model_fields.keys()
 
 
 def test_positions_can_be_had_as_csv(run: Run) -> None:
