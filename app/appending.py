@@ -156,7 +156,7 @@ class Appending:
                 line = {"country_code": heard.country, "component": heard.component}
                 self._rows[Line].append(line | {"id": ids[heard.component]})
             line_id = ids[heard.component]
-            self._rows[LineEntry].append({"line_id": line_id} | heard.in_line())
+            self._rows[LineEntry].append(heard.in_line(line_id))
             self._touched.note((heard.key, line_id), heard.voice, heard.effective_on, 1)
 
     def _known_lines(self, country: str) -> dict[str, int]:

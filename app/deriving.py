@@ -52,7 +52,7 @@ def derive_everything(session: Session, progress: Callable[[int], object] = lamb
                     ids[heard.key] = len(ids) + 1
                     country, component = heard.key
                     rows[Line].append({"id": ids[heard.key], "country_code": country, "component": component})
-                entry = heard.in_line() | {"line_id": ids[heard.key], "left_seq": stated.replaced_by}
+                entry = heard.in_line(ids[heard.key]) | {"left_seq": stated.replaced_by}
                 rows[LineEntry].append(entry)
         for change in session.execute(_CHANGES.where(_seq.between(after + 1, until))):
             kept = entry_pieces(change, *said.get(change.seq, (None, None)))

@@ -5,7 +5,6 @@ from collections.abc import Callable, Sequence
 from datetime import date
 from json.encoder import encode_basestring
 from operator import attrgetter
-from types import NoneType
 from typing import Any
 
 from app.db import canonical_json
@@ -75,7 +74,6 @@ _SPELLINGS = _Spellings(
     {
         str: encode_basestring,
         int: int.__repr__,
-        NoneType: lambda _: "null",
         date: lambda day: f'"{day.isoformat()}"',
     }
 )
@@ -91,7 +89,10 @@ class _Object:
         self._given = [(every.index(name), name) for name in sorted(given)]
 
     def json(self, values: Any, **given: str) -> str:
-        spelt = [_SPELLINGS[type(value)](value) for value in self._values(values)]
+        # Much is not said.
+        spelt = [
+            "null" if value is None else _SPELLINGS[type(value)](value) for value in self._values(values)
+        ]
         for place, name in self._given:
             spelt.insert(place, given[name])
         return self._frame % tuple(spelt)

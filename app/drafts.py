@@ -52,6 +52,8 @@ from app.vocabulary import (
 GRACE = timedelta(days=1)
 """How far ahead of UTC a stated day may lie: somewhere it is tomorrow already (DESIGN.md 3.1)."""
 
+_NO_QUANTITY = NewQuantity()
+
 
 def source_faults(new: NewSource, pointer: str) -> list[Fault]:
     """Return what a source that is not known yet lacks."""
@@ -151,7 +153,7 @@ def draft_of(
     assert source is not None
     if isinstance(source, NewSource):
         source = taken.add_source(source, recorded_at, writer)
-    quantity = new.quantity or NewQuantity()
+    quantity = new.quantity or _NO_QUANTITY
     statement = Values(
         seq=taken.head.seq + 1,
         country_code=country.code,

@@ -2,6 +2,7 @@
 
 from dataclasses import dataclass, field
 from datetime import datetime
+from operator import attrgetter
 from typing import Any
 
 import sqlalchemy as sa
@@ -19,6 +20,7 @@ from app.vocabulary import Component
 
 _statement, _later = table_of(Statement).c, table_of(Change).alias("later").c
 _SAME = ("kind", "firmness", "stated_on", "speaker")
+_said: Any = attrgetter(*_SAME)
 _LIVE = Prepared(
     sa.select(*(_statement[name] for name in ("seq", "component", "refuses", *_SAME)))
     .outerjoin(_later.seq.table, _later.replaces == _statement.seq)
@@ -31,7 +33,7 @@ _LIVE = Prepared(
 )
 _NEWEST_SOURCE = Prepared(sa.select(sa.func.max(table_of(Source).c.id)))
 
-SameKey = tuple[str, ...]
+SameKey = tuple[str | None, ...]
 
 
 def intake(session: Session) -> "Intake":
@@ -146,7 +148,7 @@ class Intake:
 
 
 def _same(statement: Any, components: tuple[Component, ...]) -> SameKey:
-    return (*(getattr(statement, name) or "" for name in _SAME), *components)
+    return (*_said(statement), *components)
 
 
 def _source_key(new: NewSource) -> tuple[str | None, ...]:

@@ -124,16 +124,16 @@ class Heard(NamedTuple):
         """Whether it refuses, or takes a refusal back."""
         return self.stance.startswith(_REFUSAL)
 
-    def in_line(self) -> dict[str, Any]:
-        """Return the columns of `LineEntry`, but for the line's own."""
-        return dict(zip(_IN_LINE_FIELDS, self[2:], strict=True))
+    def in_line(self, line_id: int) -> dict[str, Any]:
+        """Return the columns of `LineEntry` for its place in its line, given by its id."""
+        return dict(zip(_IN_LINE_FIELDS, (line_id, *self[2:]), strict=True))
 
     def is_live(self, seq: int) -> bool:
         """Tell whether it was recorded by `seq` and neither corrected nor retracted by then."""
         return self.seq <= seq and (self.left_seq is None or self.left_seq > seq)
 
 
-_IN_LINE_FIELDS = Heard._fields[2:]
+_IN_LINE_FIELDS = ("line_id", *Heard._fields[2:])
 by_place = attrgetter("place")
 """What the entries of a line are sorted by."""
 
