@@ -128,7 +128,7 @@ class Viewer:
         if stand.position_id not in self._kept:
             self.load_shown([stand])
         opening, middle, ending = self._kept[stand.position_id]
-        return b"%b%b%b%d%b" % (opening, _FLAGS[self.is_stale(stand, day)], middle, reports, ending)
+        return b"".join((opening, _FLAGS[self.is_stale(stand, day)], middle, b"%d" % reports, ending))
 
     def is_stale(self, stand: Stand, day: date) -> bool:
         """Tell whether what a line holds was last affirmed too long before `day`."""

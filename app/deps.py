@@ -231,7 +231,8 @@ class Read:
 
 def _enveloped(meta: Meta, items: bytes, following: str | None) -> bytes:
     told = meta.model_dump_json(by_alias=True).encode()
-    return b'{"meta":%b,"items":[%b],"next":%b}' % (told, items, to_json(following))
+    # Joined: to format so many bytes takes twenty times as long.
+    return b"".join((b'{"meta":', told, b',"items":[', items, b'],"next":', to_json(following), b"}"))
 
 
 @contextmanager

@@ -429,7 +429,7 @@ def history_rows(
         if item is not None and (takes_all or wanted.passes(item.view)):
             valid_to = "null" if ends is None else f'"{ends}"'
             days = f'"valid_from":"{first}","valid_to":{valid_to}'
-            yield Item(HistoryRow, b"%b,%b}" % (item.utf8[:-1], days.encode()))
+            yield Item(HistoryRow, b"".join((item.utf8[:-1], b",", days.encode(), b"}")))
 
 
 def datapackage(
