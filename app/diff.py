@@ -218,7 +218,8 @@ class Diff:
 @lru_cache(10_000)
 def _fields(old: bytes, new: bytes, contested: tuple[bool, bool]) -> bytes:
     """Return the fields that differ between two wordings, each with its two values, as JSON."""
-    before, after = (_said(*each) for each in zip((old, new), map(bool, contested), strict=True))
+    # SQLite says 0 and 1 for what is true and false.
+    before, after = _said(old, bool(contested[0])), _said(new, bool(contested[1]))
     differing = [
         b'"%b":[%b,%b]' % (name.encode(), was, is_now)
         for name, (was, meant), (is_now, means) in zip(COMPARED, before, after, strict=True)

@@ -72,7 +72,7 @@ class Intake:
     def flush(self) -> None:
         """Insert, and forget what was read and made: it is in the database now."""
         self.insert()
-        for known in (self._sources, self._made, self._said):
+        for known in (self._countries, self._sources, self._made, self._said):
             known.clear()
 
     def append(self, change: Values, draft: Draft) -> None:
