@@ -49,16 +49,16 @@ def reports_on(line_id: Any, seq: Any, day: Any = _DAY) -> Any:
     among_all = sa.select(sa.func.count()).where(is_beside, live_between(unsought(report.c), seq, seq))
     kept = (
         sa.select(_count.c.reports)
-        .where(_count.c.line_id == line_id, _count.c.day <= day)
+        .where(
+            *(_count.c.line_id == line_id, _count.c.day <= day),
+            seq >= sa.select(sa.func.max(_CHANGE.c.seq)).scalar_subquery(),
+        )
         .order_by(_count.c.day.desc())
         .limit(1)
-        .correlate_except(_count)
-        .scalar_subquery()
+        .correlate_except(_count, _CHANGE)
     )
-    is_now = seq >= sa.select(sa.func.max(_CHANGE.c.seq)).correlate_except(_CHANGE).scalar_subquery()
-    none = sa.literal_column("0", sa.Integer)
-    return sa.case(
-        (is_now, sa.func.coalesce(kept, none)), else_=among_all.correlate_except(report).scalar_subquery()
+    return sa.func.coalesce(
+        kept.scalar_subquery(), among_all.correlate_except(report).scalar_subquery(), type_=sa.Integer()
     )
 
 
