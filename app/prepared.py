@@ -6,14 +6,13 @@ Building a query and finding its compiled form again takes ten times as long as 
 from collections import namedtuple
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from functools import lru_cache
+from functools import cache, lru_cache
 from operator import itemgetter
 from typing import Any
 
 import sqlalchemy as sa
 from sqlalchemy.engine import Connection, Dialect
 from sqlalchemy.exc import DBAPIError
-from sqlalchemy.types import TypeEngine
 from sqlmodel import Session
 
 from app.sessions import connection_of
@@ -106,8 +105,8 @@ def run(connection: Connection, sql: str, parameters: Any) -> Sequence[Any]:
 
 def run_each(connection: Connection, sql: str, rows: Sequence[Any]) -> None:
     """Have the driver run the same with each of these parameters; its errors come as SQLAlchemy's own do."""
-    cursor = connection.connection.cursor()
     try:
+        cursor = connection.connection.cursor()
         if len(rows) == 1:
             cursor.execute(sql, rows[0])  # PostgreSQL's driver would ask twice for one of many
         else:
@@ -138,9 +137,11 @@ def insert_rows(session: Session, table: Any, rows: Sequence[Mapping[str, Any]])
     SQLAlchemy would take twice as long for them, because it looks at each row by itself.
     """
     connection = connection_of(session)
-    sql, columns = _insertion(table, connection.dialect)
+    sql, columns, times = _insertion(table, connection.dialect)
+    # Many rows share a day or an instant, and for SQLite SQLAlchemy spells each of them in Python.
+    shared = {name: cache(convert) for name, convert in times.items()}
     cells = []
-    for name, convert in columns.items():
+    for name, convert in (columns | shared).items():
         given = map(itemgetter(name), rows)
         cells.append(given if convert is None else map(convert, given))
     found: Any = zip(*cells, strict=True)
@@ -150,24 +151,26 @@ def insert_rows(session: Session, table: Any, rows: Sequence[Mapping[str, Any]])
 
 
 @lru_cache(100)
-def _insertion(table: Any, dialect: Dialect) -> tuple[str, dict[str, Convert | None]]:
-    """Return a table's insertion in the words of a database, and what turns each column into the driver's."""
-    columns = {each.name: _into(each.type, dialect) for each in table.columns}
-    return str(table.insert().compile(dialect=dialect, column_keys=list(columns))), columns
+def _insertion(table: Any, dialect: Dialect) -> tuple[str, dict[str, Convert | None], dict[str, Convert]]:
+    """Return a table's insertion in the words of a database, and what turns each column into the driver's.
 
-
-def _into(kind: TypeEngine[Any], dialect: Dialect) -> Convert | None:
-    """Return what turns a value of a type into what the driver takes; None where that is the same."""
-    convert: Convert | None = kind.dialect_impl(dialect).bind_processor(dialect)
-    is_time = isinstance(getattr(kind, "impl", kind), sa.Date | sa.DateTime)
-    # Few days are met again and again, and for SQLite SQLAlchemy spells each of them in Python.
-    return lru_cache(10_000)(convert) if convert is not None and is_time else convert
+    Last come those of these that turn days and instants.
+    """
+    columns = {each.name: each.type.dialect_impl(dialect).bind_processor(dialect) for each in table.columns}
+    kinds = {each.name: getattr(each.type, "impl", each.type) for each in table.columns}
+    times = {
+        name: convert
+        for name, convert in columns.items()
+        if convert is not None and isinstance(kinds[name], sa.Date | sa.DateTime)
+    }
+    return str(table.insert().compile(dialect=dialect, column_keys=list(columns))), columns, times
 
 
 def _compiled(query: Query, dialect: Dialect) -> _Compiled:
     compiled: Any = query.compile(dialect=dialect)
     columns = list(query.selected_columns) if isinstance(query, sa.SelectBase) else []
-    into = {name: _into(bind.type, dialect) for bind, name in compiled.bind_names.items()}
+    binds = {name: bind.type.dialect_impl(dialect) for bind, name in compiled.bind_names.items()}
+    into = {name: kind.bind_processor(dialect) for name, kind in binds.items()}
     out_of = (
         (place, column.type.dialect_impl(dialect).result_processor(dialect, None))
         for place, column in enumerate(columns)

@@ -12,6 +12,7 @@ from app.auth import ApiKey
 from app.db import Database
 from app.lines import Line
 from app.metrics import REGISTRY
+from app.prepared import run_each
 from app.sessions import KEPT_READERS, Readers
 from tests.make import state
 
@@ -299,3 +300,17 @@ def test_a_write_goes_on_after_the_server_has_ended_what_was_kept(
     driver.close()
 
     assert state(contributor, country="DE") == 2
+
+
+@pytest.mark.parametrize("rows", [1, 2])
+@pytest.mark.parametrize("backend", ["postgresql"], indirect=True)
+def test_a_connection_that_is_lost_before_rows_are_changed_is_told_as_one(
+    database: Database, rows: int
+) -> None:
+    with database.engine.connect() as connection:
+        driver = connection.connection.dbapi_connection
+        assert isinstance(driver, psycopg.Connection)
+        driver.close()
+        with pytest.raises(sa.exc.DBAPIError) as lost:
+            run_each(connection, "SELECT %s", [(1,)] * rows)
+    assert lost.value.connection_invalidated
