@@ -20,7 +20,7 @@ from app.vocabulary import Component
 
 _statement, _later = table_of(Statement).c, table_of(Change).alias("later").c
 _SAME = ("kind", "firmness", "stated_on", "speaker")
-_said: Any = attrgetter(*_SAME)
+_words: Any = attrgetter(*_SAME)
 _LIVE = Prepared(
     sa.select(*(_statement[name] for name in ("seq", "component", "refuses", *_SAME)))
     .outerjoin(_later.seq.table, _later.replaces == _statement.seq)
@@ -148,7 +148,7 @@ class Intake:
 
 
 def _same(statement: Any, components: tuple[Component, ...]) -> SameKey:
-    return (*_said(statement), *components)
+    return (*_words(statement), *components)
 
 
 def _source_key(new: NewSource) -> tuple[str | None, ...]:
